@@ -1,0 +1,174 @@
+"""Weights on disk: safetensors and JSON, written whole or not at all, read without running code.
+
+A model is a folder with `model.safetensors` and `config.json`; the config also stands in the
+header of the tensors' file, so that the file alone can be loaded.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mezzotint import config
+from mezzotint.errors import CheckpointError, OutputError
+
+FORMAT: Final = 1
+WEIGHTS: Final = "model.safetensors"
+CONFIG: Final = "config.json"
+
+
+def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` make a file beside `path`, then put it in place in one move.
+
+    Whoever reads `path` sees the old file or the new one, also after a kill or on a full disk.
+
+    Raises:
+        OutputError: the disk is full or the folder cannot be written; the old file still stands.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(draft)
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise _cannot_write(path, error) from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _cannot_write(path: Path, error: Exception) -> OutputError:
+    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+    cause = "the disk is full; free some space and run the same command again" if full else error
+    return OutputError(f"{path}: cannot be written: {cause}")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
+    """Write tensors, with `note` as JSON in the file's header.
+
+    Args:
+        path: a .safetensors file; replaced in one move.
+        tensors: by name; copied to the CPU.
+        note: plain JSON data.
+    """
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {"mezzotint": json.dumps(config.dump(dict(note)))}
+    replace_file(path, lambda draft: save_file(ready, draft, metadata=header))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a .safetensors file and the note in its header ({} if it is not ours).
+
+    Raises:
+        CheckpointError: the file is missing, cut short, or not safetensors.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: not a complete safetensors file ({error}); copy or download it again"
+        ) from None
+    return tensors, json.loads(header.get("mezzotint", "{}"))
+
+
+def read_pickle(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a .pt or .pth file with the reader that runs no code.
+
+    Files that keep weights under "ema", "model" or "state_dict" are opened, EMA first.
+
+    Raises:
+        CheckpointError: the file holds anything but tensors and plain data.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except UnpicklingError:
+        raise CheckpointError(
+            f"{path}: refused, this pickle holds more than tensors and could run code; "
+            "save its state_dict as safetensors where it comes from"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from None
+    for key in ("ema", "model", "state_dict"):
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+            break
+    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise CheckpointError(f"{path}: expected a table of tensors, got {type(found).__name__}")
+    return found
+
+
+def write_model(folder: Path, tensors: Mapping[str, Tensor], tree: Mapping[str, Any]) -> None:
+    """Write a model folder: tensors with the config in their header, and the config beside them."""
+    note = {"format": FORMAT, **tree}
+    write_tensors(folder / WEIGHTS, tensors, note)
+    replace_file(folder / CONFIG, lambda draft: config.write_json(draft, note))
+
+
+def read_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a model folder or its tensors' file: tensors, and the config tree.
+
+    Raises:
+        CheckpointError: not a mezzotint model, or one of a later format.
+    """
+    file = path / WEIGHTS if path.is_dir() else path
+    if path.is_dir() and not file.exists():
+        raise CheckpointError(f"{path}: no {WEIGHTS} here; expected a model or run folder")
+    if file.suffix in {".pt", ".pth", ".bin", ".ckpt", ".pkl"}:
+        read_pickle(file)
+        raise CheckpointError(
+            f"{file}: tensors of another project, without a mezzotint config; "
+            f"see docs/systems.md on importing official releases"
+        )
+    tensors, tree = read_tensors(file)
+    if "format" not in tree:
+        raise CheckpointError(f"{file}: safetensors, but not a mezzotint model (no config inside)")
+    if tree["format"] > FORMAT:
+        raise CheckpointError(
+            f"{file}: written by a later mezzotint (format {tree['format']}, this one reads up "
+            f"to {FORMAT}); run: pip install -U mezzotint"
+        )
+    return tensors, tree
+
+
+def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], source: object) -> None:
+    """Fill a module with tensors that must match it name by name and shape by shape.
+
+    Raises:
+        CheckpointError: names the first tensors that are missing, unknown or of another shape.
+    """
+    wanted = module.state_dict()
+    missing = sorted(wanted.keys() - tensors.keys())
+    unknown = sorted(tensors.keys() - wanted.keys())
+    if missing or unknown:
+        raise CheckpointError(
+            f"{source}: tensors do not fit the config; "
+            f"missing: {_few(missing)}; unknown: {_few(unknown)}"
+        )
+    for name, tensor in wanted.items():
+        if tensor.shape != tensors[name].shape:
+            raise CheckpointError(
+                f"{source}: {name} has shape {tuple(tensors[name].shape)}, "
+                f"expected {tuple(tensor.shape)}"
+            )
+    module.load_state_dict({name: tensors[name].to(wanted[name].dtype) for name in wanted})
+
+
+def _few(names: list[str]) -> str:
+    shown = ", ".join(names[:3]) or "none"
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

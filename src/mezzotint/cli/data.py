@@ -1,0 +1,65 @@
+"""`mezzotint data`: look at your pictures, and build the embedded sets at other sizes."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Look at your own pictures, or build the embedded sets at other sizes.",
+    no_args_is_help=True,
+)
+
+
+@app.command(epilog="Example: mezzotint data inspect pictures/")
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A folder, a zip, or a .csv / .jsonl table.")],
+    label_column: Annotated[str | None, typer.Option(help="Label column of the table.")] = None,
+    background: Annotated[str, typer.Option(help="Colour behind transparent pixels.")] = "white",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole manifest.")] = False,
+) -> None:
+    """Say in words how a folder of pictures is understood, and which files are broken."""
+    from mezzotint.data.folder import Folder
+
+    wanted = Folder(path=path, label_column=label_column, background=background)
+    manifest = wanted.manifest()
+    if as_json:
+        typer.echo(json.dumps(manifest.to_json(), indent=2, ensure_ascii=False))
+        return
+    for line in manifest.words():
+        typer.echo(line)
+    for broken in manifest.broken:
+        typer.echo(f"  {broken.name}: {broken.reason}")
+
+
+@app.command(epilog="Example: mezzotint data build emoji --size 64")
+def build(
+    name: Annotated[str, typer.Argument(help="Which set; there is one: emoji.")],
+    size: Annotated[int, typer.Option(help="Height and width: 32, 64 or 128.")] = 64,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default: the cache.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace a set that is there already.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a report for machines.")] = False,
+) -> None:
+    """Draw an embedded set from its sources (needs npm and mezzotint[data]; a few minutes)."""
+    from mezzotint.data.embedded import cache_folder
+    from mezzotint.data.emoji_build import build as build_emoji
+
+    if name != "emoji":
+        raise typer.BadParameter(f"{name!r} cannot be built; expected: emoji")
+    if size not in (32, 64, 128):
+        raise typer.BadParameter(f"--size {size}; expected 32, 64 or 128")
+    folder = out or cache_folder() / f"{name}-{size}"
+    with typer.progressbar(length=100, label="drawing", hidden=as_json) as bar:
+        report = build_emoji(
+            size,
+            folder,
+            cache_folder() / "npm",
+            force=force,
+            progress=lambda i, n: bar.update(i * 100 // n - bar.pos),
+        )
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+        return
+    for line in report.words():
+        typer.echo(line)

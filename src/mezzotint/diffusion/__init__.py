@@ -1,0 +1,1 @@
+"""The algebra of denoisers: paths, predictions, guidance, grids, samplers."""

@@ -1,0 +1,23 @@
+"""The estimate: both views of a noisy image, so that nobody converts."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a denoiser believes about a noisy x.
+
+    Attributes:
+        x0: the clean image.
+        eps: the noise; alpha x0 + sigma eps == x_t.
+        var_mix: learned reverse variance: 0 is the posterior variance, 1 the upper bound.
+        push: scaled gradient of log p(y | x_t); each sampler applies it in its own way.
+    """
+
+    x0: Float[Tensor, "b ..."]
+    eps: Float[Tensor, "b ..."]
+    var_mix: Float[Tensor, "b ..."] | None = None
+    push: Float[Tensor, "b ..."] | None = None

@@ -1,0 +1,281 @@
+"""The facade: a generator is a tokenizer, a denoiser, class names and a sampling recipe.
+
+    model = mezzotint.load("emoji-dit")
+    images = model.sample(["animal", "flag"], seeds=range(8))
+
+Every class with every seed; an image depends on its class and seed alone.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Self
+
+import torch
+from jaxtyping import Int, UInt8
+from pydantic import Field, InstanceOf
+from torch import Tensor, nn
+
+from mezzotint import checkpoint, config
+from mezzotint.config import Config, part
+from mezzotint.diffusion.denoiser import Denoiser, NetworkDenoiser
+from mezzotint.diffusion.grids import Even, Grid
+from mezzotint.diffusion.guidance import ClassifierFree, Constant, Scale
+from mezzotint.diffusion.paths import Linear, Path
+from mezzotint.diffusion.predictions import Prediction, Velocity
+from mezzotint.diffusion.samplers import DDIM, Sampler, Step
+from mezzotint.errors import CheckpointError, ConfigError, DataError
+from mezzotint.networks.base import NetworkConfig
+from mezzotint.noise import SeededNoise
+from mezzotint.tokenizers.base import Tokenizer, TokenizerConfig
+
+
+class DiffusionConfig(Config):
+    """A network on a path, read by a prediction.
+
+    Attributes:
+        network: the backbone.
+        path: from data to noise.
+        prediction: what the network's outputs mean.
+    """
+
+    network: Annotated[InstanceOf[NetworkConfig], part("network")]
+    path: Annotated[Path, part("path")] = Linear()
+    prediction: Annotated[Prediction, part("prediction")] = Velocity()
+
+    def build(self) -> NetworkDenoiser:
+        """Make the denoiser, with a fresh network."""
+        return NetworkDenoiser(self.network.build(), self.path, self.prediction)
+
+    @property
+    def null(self) -> int | None:
+        """The null class, or None where the network has none."""
+        has_row = getattr(self.network, "null_row", True)
+        return self.network.num_classes if has_row else None
+
+
+class Sampling(Config):
+    """How samples are drawn; part of a checkpoint, because published figures depend on it.
+
+    Attributes:
+        sampler: how to walk.
+        grid: where to stop on the way.
+        steps: number of intervals of the grid.
+        guidance: classifier-free guidance scale over time; 1 is the conditional model.
+        channels: guide only the first channels (3 in DiT's release), or all.
+    """
+
+    sampler: Annotated[Sampler, part("sampler")] = DDIM()
+    grid: Annotated[Grid, part("grid")] = Even()
+    steps: int = Field(default=50, ge=1)
+    guidance: Annotated[Scale, part("scale")] = Constant()
+    channels: int | None = None
+
+    def scaled(self, scale: float) -> Scale:
+        """Return the guidance with another scale and the same shape over time."""
+        if not hasattr(self.guidance, "scale"):
+            raise ConfigError(f"guidance {self.guidance!r} has no scale to set")
+        return replace(self.guidance, scale=scale)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Makes images of a class.
+
+    Attributes:
+        denoiser: what is sampled from.
+        tokenizer: between latents and images.
+        classes: names, in the order of the labels; empty for an unconditional model.
+        sampling: how samples are drawn unless a call says otherwise.
+        null: label of the null class, or None.
+        tree: the config tree that this generator was loaded from.
+    """
+
+    denoiser: Denoiser
+    tokenizer: Tokenizer
+    classes: tuple[str, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    null: int | None = None
+    tree: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def labels(self, classes: Iterable[str | int]) -> Int[Tensor, "k"]:
+        """Return the labels of class names or numbers.
+
+        Raises:
+            DataError: a class that does not exist; the nearest names are given.
+        """
+        return torch.tensor([self._label(each) for each in classes], dtype=torch.int64)
+
+    def _label(self, name: str | int) -> int:
+        if isinstance(name, str) and name in self.classes:
+            return self.classes.index(name)
+        count = max(len(self.classes), 1)
+        if isinstance(name, int) or name.isdigit():
+            if 0 <= int(name) < count:
+                return int(name)
+            raise DataError(f"class {name} is out of range, expected 0 to {count - 1}")
+        raise DataError(f"no class {name!r}; {config.nearest(name, self.classes)}")
+
+    def sample(
+        self,
+        classes: Iterable[str | int] | None = None,
+        *,
+        seeds: Iterable[int] = (0,),
+        batch: int = 64,
+        **settings: Any,
+    ) -> UInt8[Tensor, "n 3 H W"]:
+        """Draw every class with every seed, class by class.
+
+        Args:
+            classes: names or numbers; all classes by default.
+            seeds: one image each; an image depends on its class and seed alone.
+            batch: images at a time.
+            settings: changes to the sampling recipe, as `sampled` takes them.
+
+        Returns:
+            uint8 images, len(classes) * len(seeds) of them.
+        """
+        named = self.classes if classes is None else classes
+        y = self.labels(named or (0,))
+        seeds = list(seeds)
+        pairs = [(int(label), seed) for label in y for seed in seeds]
+        images = self.with_sampling(**settings).stream(
+            [label for label, _ in pairs], [seed for _, seed in pairs], batch=batch
+        )
+        return torch.cat(list(images))
+
+    def with_sampling(
+        self,
+        *,
+        steps: int | None = None,
+        guidance: float | Scale | None = None,
+        sampler: Sampler | str | Mapping[str, Any] | None = None,
+        grid: Grid | str | Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Return the same generator with another sampling recipe.
+
+        Args:
+            steps: intervals of the grid.
+            guidance: a scale, or a function of time.
+            sampler: a sampler, its kind, or its config.
+            grid: a grid, its kind, or its config.
+        """
+        changes: dict[str, Any] = {"steps": steps, "sampler": sampler, "grid": grid}
+        if guidance is not None:
+            number = isinstance(guidance, int | float)
+            changes["guidance"] = self.sampling.scaled(guidance) if number else guidance  # type: ignore[arg-type]
+        fields = {name: getattr(self.sampling, name) for name in Sampling.model_fields}
+        given = {name: value for name, value in changes.items() if value is not None}
+        return replace(self, sampling=config.build(Sampling, fields | given))
+
+    def stream(
+        self, labels: Sequence[int], seeds: Sequence[int], *, batch: int = 64
+    ) -> Iterator[UInt8[Tensor, "b 3 H W"]]:
+        """Yield images batch by batch, so that any number of them fits in memory."""
+        for first in range(0, len(labels), batch):
+            rows = slice(first, first + batch)
+            *_, last = self.steps(labels[rows], seeds[rows])
+            yield self.tokenizer.decode(last.x).cpu()
+
+    @torch.no_grad()
+    def steps(self, labels: Sequence[int], seeds: Sequence[int]) -> Iterator[Step]:
+        """Yield every step of the sampler for one batch."""
+        assert len(labels) == len(seeds), "one seed an image"
+        y = torch.tensor(labels, dtype=torch.int64, device=self.device)
+        noise = SeededNoise(seeds)
+        x = noise(torch.empty(len(seeds), *self.tokenizer.spec.shape, device=self.device))
+        grid = self.sampling.grid(self.denoiser.path, self.sampling.steps)
+        yield from self.sampling.sampler(self.guided, x, y, grid, noise)
+
+    @property
+    def guided(self) -> Denoiser:
+        """The denoiser under the recipe's guidance."""
+        if self.sampling.guidance == Constant(1.0):
+            return self.denoiser
+        recipe = self.sampling
+        return ClassifierFree(self.denoiser, recipe.guidance, self.null, recipe.channels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the denoiser computes."""
+        if isinstance(self.denoiser, nn.Module):
+            return next(self.denoiser.parameters()).device
+        return torch.device("cpu")
+
+    def to(self, device: str | torch.device, *, autocast: torch.dtype | None = None) -> Self:
+        """Move the network to a device, and let it compute in another dtype there."""
+        if isinstance(self.denoiser, NetworkDenoiser):
+            self.denoiser.to(device)
+            self.denoiser.autocast = autocast
+        return self
+
+    def compiled(self) -> Self:
+        """Compile the network in place; the first batch of each size then takes longer."""
+        if isinstance(self.denoiser, NetworkDenoiser):
+            self.denoiser.network.compile()  # type: ignore[attr-defined]
+        return self
+
+    def save(self, folder: FilePath | str, *, dtype: torch.dtype | None = None) -> None:
+        """Write a model folder that `load` reads.
+
+        Args:
+            folder: made if it is missing.
+            dtype: of the trained tensors in the file, such as torch.bfloat16; theirs by default.
+        """
+        network = self.denoiser.network  # type: ignore[attr-defined]
+        trained = {name for name, p in network.named_parameters() if p.requires_grad}
+        tensors = {
+            name: tensor.to(dtype) if dtype and name in trained else tensor
+            for name, tensor in network.state_dict().items()
+        }
+        tree = dict(self.tree) | {"classes": self.classes, "sampling": self.sampling}
+        checkpoint.write_model(FilePath(folder), tensors, tree)
+
+
+def from_tree(
+    tree: Mapping[str, Any], tensors: Mapping[str, Tensor], source: object = "checkpoint"
+) -> Generator:
+    """Build the generator that a config tree describes, and fill it with tensors."""
+    missing = {"model", "tokenizer", "classes"} - tree.keys()
+    if missing:
+        raise CheckpointError(f"{source}: config lacks {', '.join(sorted(missing))}")
+    model: DiffusionConfig = config.load("model", tree["model"])
+    tokenizer: TokenizerConfig = config.load("tokenizer", tree["tokenizer"])
+    denoiser = model.build()
+    checkpoint.load_strictly(denoiser.network, tensors, source)  # type: ignore[arg-type]
+    return Generator(
+        denoiser=denoiser.eval().requires_grad_(requires_grad=False),
+        tokenizer=tokenizer.build(),
+        classes=tuple(tree["classes"]),
+        sampling=config.build(Sampling, tree.get("sampling", {})),
+        null=model.null,
+        tree=tree,
+    )
+
+
+def zoo() -> dict[str, FilePath]:
+    """Return the folders of the models that ship with the package, by name."""
+    home = FilePath(str(files("mezzotint") / "zoo"))
+    return {each.parent.name: each.parent for each in sorted(home.glob("*/config.json"))}
+
+
+def load(source: FilePath | str, *, progress: Callable[[str], None] | None = None) -> Generator:
+    """Load a generator.
+
+    Args:
+        source: the name of a zoo model, a model or run folder, or a .safetensors file.
+        progress: called with a line on what is being read.
+
+    Raises:
+        CheckpointError: nothing is there, or it is not a model.
+    """
+    shipped = zoo()
+    path = shipped.get(str(source), FilePath(source))
+    if not path.exists():
+        hint = config.nearest(str(source), shipped) if shipped else "the zoo is empty"
+        raise CheckpointError(f"{source}: neither a zoo model nor a path; {hint}")
+    if progress:
+        progress(f"loading {path}")
+    tensors, tree = checkpoint.read_model(path)
+    return from_tree(tree, tensors, source)

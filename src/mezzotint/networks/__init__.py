@@ -1,0 +1,1 @@
+"""Backbones, one file each: (x, network time, class) -> prediction."""

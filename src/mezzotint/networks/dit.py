@@ -1,0 +1,183 @@
+"""DiT: a transformer over patches, conditioned by adaptive layer norm that starts as the identity.
+
+    tokens <- tokens + gate * Branch(LN(tokens) (1 + scale) + shift)
+
+with shift, scale and gate regressed from (time + class). Peebles & Xie, "Scalable Diffusion Models
+with Transformers", arXiv 2212.09748. SiT is the same network on a network time in [0, 1].
+"""
+
+from typing import Any, ClassVar, Self
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from mezzotint.networks.base import NetworkConfig
+from mezzotint.nn.attention import SelfAttention
+from mezzotint.nn.embed import (
+    ClassEmbedding,
+    PatchEmbedding,
+    TimeEmbedding,
+    grid_positions,
+    unpatch,
+)
+from mezzotint.nn.modulate import Modulation, modulate
+
+_SIZES = {
+    "S": {"depth": 12, "width": 384, "heads": 6},
+    "B": {"depth": 12, "width": 768, "heads": 12},
+    "L": {"depth": 24, "width": 1024, "heads": 16},
+    "XL": {"depth": 28, "width": 1152, "heads": 16},
+}
+
+
+class DiTConfig(NetworkConfig):
+    """Shape of a DiT.
+
+    Attributes:
+        depth: number of blocks.
+        width: channels of a token, a multiple of 4 and of `heads`.
+        heads: attention heads.
+        patch: side of a patch; divides both sides of x.
+        mlp_ratio: hidden width of the MLP over `width`.
+        outputs: output channels over `channels`; 2 when the variance is learned.
+        null_row: whether the class table has a row for the null class; without it a model cannot
+            be guided against its unconditional self.
+    """
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        f"{name}/{patch}": {**size, "patch": patch}
+        for name, size in _SIZES.items()
+        for patch in (2, 4, 8)
+    }
+
+    depth: int = Field(ge=1)
+    width: int = Field(ge=4, multiple_of=4)
+    heads: int = Field(ge=1)
+    patch: int = Field(default=2, ge=1)
+    mlp_ratio: float = Field(default=4.0, gt=0)
+    outputs: int = Field(default=1, ge=1)
+    null_row: bool = True
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        if any(side % self.patch for side in self.size):
+            raise ValueError(f"patch {self.patch} must divide both sides of size {self.size}")
+        if self.num_classes == 0 and not self.null_row:
+            raise ValueError("num_classes 0 needs null_row: the null class is the only one")
+        return self
+
+    def build(self) -> "DiT":
+        """Make the network, freshly initialised: it outputs exactly zero."""
+        return DiT(self)
+
+
+class Block(nn.Module):
+    """Attention and MLP, each shifted, scaled and gated by the condition."""
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
+        self.attn = SelfAttention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
+        )
+        self.modulation = Modulation(width, 6)
+
+    def forward(
+        self, tokens: Float[Tensor, "b n d"], condition: Float[Tensor, "b d"]
+    ) -> Float[Tensor, "b n d"]:
+        """Refine the tokens."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)
+        mixed = self.attn(modulate(self.norm1(tokens), shift1, scale1))
+        tokens = tokens + gate1[:, None] * mixed
+        mixed = self.mlp(modulate(self.norm2(tokens), shift2, scale2))
+        return tokens + gate2[:, None] * mixed
+
+
+class Head(nn.Module):
+    """The last norm and the linear map from a token to the values of its patch."""
+
+    def __init__(self, width: int, values: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
+        self.modulation = Modulation(width, 2)
+        self.linear = nn.Linear(width, values)
+
+    def forward(
+        self, tokens: Float[Tensor, "b n d"], condition: Float[Tensor, "b d"]
+    ) -> Float[Tensor, "b n f"]:
+        """Return the values of each patch, channels last."""
+        shift, scale = self.modulation(condition)
+        return self.linear(modulate(self.norm(tokens), shift, scale))
+
+
+class DiT(nn.Module):
+    """The diffusion transformer.
+
+    Args:
+        config: the shape.
+    """
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.null = config.num_classes
+        self.class_rows = ("label.table.weight",)
+        self.latent = (config.channels, *config.size)
+        rows, columns = (side // config.patch for side in config.size)
+        self.shape = (rows, columns)
+        width = config.width
+        self.patches = PatchEmbedding(config.channels, width, config.patch)
+        # A frozen parameter, as released: it travels in checkpoints and in the average.
+        self.positions = nn.Parameter(torch.zeros(1, rows * columns, width), requires_grad=False)
+        self.time = TimeEmbedding(width)
+        self.label = ClassEmbedding(config.num_classes, width, null=config.null_row)
+        hidden = int(width * config.mlp_ratio)
+        self.blocks = nn.ModuleList(Block(width, config.heads, hidden) for _ in range(config.depth))
+        self.head = Head(width, config.patch**2 * config.channels * config.outputs)
+        self._initialise()
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], time: Float[Tensor, "b"], y: Int[Tensor, "b"]
+    ) -> Float[Tensor, "b k h w"]:
+        """Return the raw prediction.
+
+        Args:
+            x: noisy image or latent.
+            time: network time, as the path's `network_time` gives it.
+            y: class indices in 0..K, where K is the null class.
+        """
+        tokens = self.patches(x) + self.positions  # (B, N, D)
+        condition = self.time(time) + self.label(y)  # (B, D)
+        for block in self.blocks:
+            tokens = block(tokens, condition)
+        return unpatch(self.head(tokens, condition), self.shape, self.config.patch)
+
+    def _initialise(self) -> None:
+        """Draw the initial weights of the paper (DiT, section 3; adaLN-Zero)."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        projection = self.patches.proj
+        nn.init.xavier_uniform_(projection.weight.view(len(projection.weight), -1))
+        assert projection.bias is not None
+        nn.init.zeros_(projection.bias)
+        for weight in (self.label.table.weight, *_weights(self.time.mlp)):
+            nn.init.normal_(weight, std=0.02)
+        zeroed = [self.head.linear]
+        zeroed += [m.linear for m in self.modules() if isinstance(m, Modulation)]
+        for linear in zeroed:
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        with torch.no_grad():
+            self.positions.copy_(grid_positions(self.config.width, self.shape)[None])
+
+
+def _weights(module: nn.Module) -> list[nn.Parameter]:
+    return [p for name, p in module.named_parameters() if name.endswith("weight")]

@@ -1,0 +1,1 @@
+"""Bricks that at least two networks use; no paper's name inside."""

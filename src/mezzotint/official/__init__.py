@@ -1,0 +1,1 @@
+"""Official releases: rename tables, the settings they were published with, their quirks by name."""

@@ -1,0 +1,93 @@
+"""Rename tables between a release's tensor names and ours, both ways, strictly.
+
+A row is a pair of patterns; `*` stands for one part of a dotted name and means the same on both
+sides. Every tensor must match exactly one row.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from torch import Tensor
+
+from mezzotint.errors import CheckpointError
+
+State = dict[str, Tensor]
+_SHOWN: Final = 4
+
+
+@dataclass(frozen=True)
+class Renames:
+    """A table of (official, ours) patterns.
+
+    Args:
+        system: whose names they are, for messages.
+        rows: pairs of patterns.
+    """
+
+    system: str
+    rows: tuple[tuple[str, str], ...]
+
+    def to_ours(self, state: Mapping[str, Tensor]) -> State:
+        """Rename official tensors.
+
+        Raises:
+            CheckpointError: tensors that the release does not have, all named in one line.
+        """
+        return self._renamed(state, self.rows)
+
+    def to_official(self, state: Mapping[str, Tensor]) -> State:
+        """Rename our tensors; the inverse of `to_ours`.
+
+        Raises:
+            CheckpointError: tensors that have no official name, all named in one line.
+        """
+        return self._renamed(state, tuple((ours, official) for official, ours in self.rows))
+
+    def _renamed(self, state: Mapping[str, Tensor], rows: tuple[tuple[str, str], ...]) -> State:
+        compiled = [(_pattern(source), target) for source, target in rows]
+        result: State = {}
+        foreign: list[str] = []
+        for name, tensor in state.items():
+            found = [(match, goal) for row, goal in compiled if (match := row.fullmatch(name))]
+            if len(found) == 1:
+                result[_filled(*found[0])] = tensor
+            else:
+                foreign.append(name)
+        if foreign:
+            shown = ", ".join(foreign[:_SHOWN]) + (", …" if len(foreign) > _SHOWN else "")
+            raise CheckpointError(
+                f"{len(foreign)} of {len(state)} tensors are not of {self.system}: {shown}"
+            )
+        return result
+
+
+def _pattern(source: str) -> re.Pattern[str]:
+    return re.compile(r"([^.]+)".join(map(re.escape, source.split("*"))))
+
+
+def _filled(match: re.Match[str], target: str) -> str:
+    parts = target.split("*")
+    fills = (*match.groups(), "")
+    assert len(parts) == len(fills), f"{target}: the two sides of a row have different stars"
+    return "".join(part + fill for part, fill in zip(parts, fills, strict=True))
+
+
+def unwrap(checkpoint: Mapping[str, Any]) -> State:
+    """Return the weights in a release's file: the average if it holds one, without prefixes.
+
+    Training files hold `ema` and `model`; files saved under data parallelism prefix `module.`.
+
+    Raises:
+        CheckpointError: there is no mapping of tensors inside.
+    """
+    for key in ("ema", "model", "state_dict"):
+        inner = checkpoint.get(key)
+        if isinstance(inner, Mapping):
+            return unwrap(inner)
+    tensors = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
+    if len(tensors) != len(checkpoint) or not tensors:
+        keys = ", ".join(list(map(str, checkpoint))[:_SHOWN])
+        raise CheckpointError(f"no state dict in this file, only: {keys or 'nothing'}")
+    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}

@@ -1,0 +1,125 @@
+"""SiT's release (willisma/SiT, arXiv 2401.08740): DiT's network on continuous time.
+
+Its clock runs from noise at 0 to data at 1, the reverse of ours; its network reads that clock
+unscaled, and its velocity points towards data.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mezzotint.diffusion.paths import ContinuousVP, Cosine, Linear, Path
+from mezzotint.diffusion.predictions import Eps, Leading, Prediction, Score, Velocity
+from mezzotint.errors import ConfigError
+
+PATHS: Final[dict[str, Path]] = {
+    "Linear": Linear(clock=1.0, reverse_clock=True),
+    "GVP": Cosine(clock=1.0, reverse_clock=True),
+    "VP": ContinuousVP(clock=1.0, reverse_clock=True),
+}
+PREDICTIONS: Final[dict[str, Prediction]] = {
+    "velocity": Velocity(towards_data=True),
+    "noise": Eps(),
+    "score": Score(),
+}
+
+
+def parts(*, learn_sigma: bool = True) -> tuple[Path, Prediction]:
+    """Return the path and the prediction of the published models.
+
+    Args:
+        learn_sigma: whether the network has a second half of channels, trained by nothing.
+    """
+    velocity = PREDICTIONS["velocity"]
+    return PATHS["Linear"], Leading(velocity) if learn_sigma else velocity
+
+
+@dataclass(frozen=True)
+class Transport:
+    """How near its ends SiT's release trains and samples, in its own clock.
+
+    Args:
+        path, prediction: keys of `PATHS` and `PREDICTIONS`.
+        train_eps, sample_eps: distances from the ends, or None for the defaults.
+        tests_train_eps: the release's slip: the default of `sample_eps` is taken when `train_eps`
+            is None, whatever `sample_eps` is.
+    """
+
+    path: str = "Linear"
+    prediction: str = "velocity"
+    train_eps: float | None = None
+    sample_eps: float | None = None
+    tests_train_eps: bool = True
+
+    @property
+    def preserving(self) -> bool:
+        """Whether the path preserves variance by the stochastic equation."""
+        return isinstance(PATHS[self.path], ContinuousVP)
+
+    @property
+    def velocity(self) -> bool:
+        """Whether the network predicts velocity."""
+        return isinstance(PREDICTIONS[self.prediction], Velocity)
+
+    def eps(self, *, sampling: bool) -> float:
+        """Return the distance in force.
+
+        Raises:
+            ConfigError: the release has none: `train_eps` was given alone, and it tests that.
+        """
+        if self.velocity and not self.preserving:
+            return 0.0
+        if not sampling:
+            default = 1e-5 if self.preserving else 1e-3
+            return default if self.train_eps is None else self.train_eps
+        tested = self.train_eps if self.tests_train_eps else self.sample_eps
+        found = 1e-3 if tested is None else self.sample_eps
+        if found is None:
+            raise ConfigError("sample_eps: give it too when train_eps is given, as SiT needs both")
+        return found
+
+    def interval(
+        self,
+        *,
+        sampling: bool,
+        sde: bool = False,
+        sbdm: bool = False,
+        last_step_size: float = 0.0,
+        reverse: bool = False,
+    ) -> tuple[float, float]:
+        """Return (t0, t1) in SiT's clock (its `check_interval`).
+
+        Args:
+            sampling: for sampling, not for training.
+            sde: for the stochastic samplers.
+            sbdm: their diffusion is SBDM's, infinite at the noisy end.
+            last_step_size: of the stochastic samplers.
+            reverse: from data to noise.
+        """
+        shortened = sde and last_step_size > 0
+        late = 1 - last_step_size if shortened else 1 - self.eps(sampling=sampling)
+        if self.preserving:
+            start, end = 0.0, late
+        elif sde:
+            near = sbdm or not self.velocity
+            start, end = self.eps(sampling=sampling) if near else 0.0, late
+        elif self.velocity:
+            start, end = 0.0, 1.0
+        else:
+            start, end = self.eps(sampling=sampling), late
+        return (1 - start, 1 - end) if reverse else (start, end)
+
+
+def grid(t0: float, t1: float, points: int, *, last_step_size: float = 0.0) -> Float[Tensor, "n"]:
+    """Return our times for SiT's `num_steps` points from t0 to t1, and 0 after a last step.
+
+    Args:
+        t0, t1: in SiT's clock; a reversed interval gives ascending times, for encoding.
+        points: its `num_steps`: number of points, not of steps.
+        last_step_size: whether a step to the clean end follows.
+    """
+    body = 1 - torch.linspace(t0, t1, points, dtype=torch.float64)
+    return torch.cat([body, body.new_zeros(1)]) if last_step_size > 0 else body

@@ -1,0 +1,1 @@
+"""Tokenizers: between uint8 images and what a generator works on."""

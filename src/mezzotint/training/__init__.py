@@ -1,0 +1,1 @@
+"""Training: objectives, the loop, averages, schedules, runs that can be resumed."""

@@ -1,0 +1,87 @@
+"""The one place that knows ranks. Without torchrun there is one, and all of this is nothing."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among all.
+
+    Attributes:
+        rank: number of this process.
+        count: number of processes.
+        device: where this process computes.
+    """
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and talks."""
+        return self.rank == 0
+
+    def share(self, module: nn.Module) -> nn.Module:
+        """Return a module whose gradients are averaged over the ranks."""
+        if self.count == 1:
+            return module
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(module, device_ids=ids)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the average of `value` over the ranks."""
+        if self.count == 1:
+            return value
+        total = value.detach().clone()
+        dist.all_reduce(total)
+        return total / self.count
+
+    def wait(self) -> None:
+        """Wait until every rank is here."""
+        if self.count > 1:
+            dist.barrier()
+
+    def agree(self, flag: bool) -> bool:  # noqa: FBT001 (the subject, not an option)
+        """Return whether any rank says yes."""
+        if self.count == 1:
+            return flag
+        votes = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(votes)
+        return bool(votes > 0)
+
+
+@contextmanager
+def ranks(device: str) -> Iterator[Ranks]:
+    """Join the group that torchrun has announced in the environment, and leave it at the end.
+
+    Args:
+        device: "cpu", "cuda" or "mps"; under torchrun each process takes its local CUDA device.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Ranks(0, 1, torch.device(device))
+        return
+    local = int(os.environ["LOCAL_RANK"])
+    cuda = torch.device(device).type == "cuda"
+    if cuda:
+        torch.cuda.set_device(local)
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        where = torch.device("cuda", local) if cuda else torch.device(device)
+        yield Ranks(dist.get_rank(), count, where)
+    finally:
+        dist.destroy_process_group()
+
+
+def local_rank() -> int:
+    """Return this process's rank without joining a group; 0 outside torchrun."""
+    return int(os.environ.get("RANK", "0"))

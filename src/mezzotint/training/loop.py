@@ -1,0 +1,134 @@
+"""The training loop: an iterator of states. Logging, saving and sampling belong to its caller."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from mezzotint.data.loader import Batch
+from mezzotint.errors import NumericError
+from mezzotint.training.distributed import Ranks
+from mezzotint.training.ema import EMA
+from mezzotint.training.objectives import Loss, Objective
+
+
+@dataclass(frozen=True)
+class LoopPlan:
+    """What the loop itself needs to know.
+
+    Args:
+        steps: number of optimiser steps.
+        accumulate: pieces that a batch is cut into.
+        clip: largest norm of the gradient, or None.
+        rate: learning rate by step, counted from 0.
+        patience: steps in a row that may be skipped for a loss that is no number.
+    """
+
+    steps: int
+    accumulate: int
+    clip: float | None
+    rate: Callable[[int], float]
+    patience: int
+
+
+@dataclass
+class State:
+    """Where a run stands after a step.
+
+    Attributes:
+        step: optimiser steps done, skipped ones included.
+        loss: mean over this rank's share of the batch.
+        each, t: cost and time of each image of that share.
+        norm: of the gradient, before clipping.
+        lr: the learning rate used.
+        skipped: whether the step was skipped for a loss or gradient that is no number.
+        in_a_row: steps skipped since the last good one.
+    """
+
+    step: int = 0
+    loss: float = float("nan")
+    each: Float[Tensor, "b"] = field(default_factory=lambda: torch.zeros(0))
+    t: Float[Tensor, "b"] = field(default_factory=lambda: torch.zeros(0))
+    norm: float = float("nan")
+    lr: float = 0.0
+    skipped: bool = False
+    in_a_row: int = 0
+
+
+def train(
+    objective: Objective,
+    network: nn.Module,
+    loader: Callable[[int], Batch],
+    optimiser: torch.optim.Optimizer,
+    ema: EMA,
+    plan: LoopPlan,
+    state: State,
+    ranks: Ranks,
+) -> Iterator[State]:
+    """Train from `state.step` to the last step, yielding the state after each.
+
+    Raises:
+        NumericError: too many steps in a row had a loss or gradient that is no number.
+    """
+    trained = [p for p in network.parameters() if p.requires_grad]
+    while state.step < plan.steps:
+        state.lr = plan.rate(state.step)
+        for group in optimiser.param_groups:
+            group["lr"] = state.lr
+        optimiser.zero_grad()
+        _gather(state, _backward(objective, network, loader(state.step), plan.accumulate))
+        limit = float("inf") if plan.clip is None else plan.clip
+        norm = nn.utils.clip_grad_norm_(trained, limit)
+        state.norm = float(norm)
+        state.skipped = ranks.agree(not (torch.isfinite(norm) and state.loss == state.loss))
+        state.step += 1
+        if state.skipped:
+            _count_skip(state, plan)
+        else:
+            optimiser.step()
+            state.in_a_row = 0
+            ema.update(state.step)
+        yield state
+
+
+def _backward(objective: Objective, network: nn.Module, batch: Batch, pieces: int) -> list[Loss]:
+    """Add up the gradients of a batch, piece by piece; ranks meet at the last one."""
+    losses = []
+    for index, piece in enumerate(_cut(batch, pieces)):
+        with _apart(network, wait=index < pieces - 1):
+            loss = objective(piece)
+            (loss.total * (len(piece) / len(batch))).backward()
+        losses.append(loss)
+    return losses
+
+
+def _cut(batch: Batch, pieces: int) -> Iterator[Batch]:
+    size = -(-len(batch) // pieces)
+    for first in range(0, len(batch), size):
+        part = slice(first, first + size)
+        yield Batch(batch.images[part], batch.y[part], batch.seeds[part])
+
+
+def _apart(network: nn.Module, *, wait: bool) -> AbstractContextManager[None]:
+    if wait and isinstance(network, DistributedDataParallel):
+        return network.no_sync()
+    return nullcontext()
+
+
+def _gather(state: State, losses: list[Loss]) -> None:
+    state.each = torch.cat([loss.each.float().cpu() for loss in losses])
+    state.t = torch.cat([loss.t for loss in losses])
+    state.loss = float(state.each.mean())
+
+
+def _count_skip(state: State, plan: LoopPlan) -> None:
+    state.in_a_row += 1
+    if state.in_a_row >= plan.patience:
+        raise NumericError(
+            f"step {state.step}: loss or gradient was not finite {state.in_a_row} steps in a row; "
+            "lower train.lr, or set train.precision to float32"
+        )
