@@ -8,6 +8,7 @@ import errno
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final
@@ -20,12 +21,17 @@ from torch import Tensor
 from mezzotint import config
 from mezzotint.errors import CheckpointError, OutputError
 
+Tensors = dict[str, Tensor]
+Tree = dict[str, Any]
+
 FORMAT: Final = 1
+MIGRATIONS: Final[dict[int, Callable[[Tensors, Tree], tuple[Tensors, Tree]]]] = {}
+"""From each older format, what makes tensors and config those of the next one."""
 WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
 
 
-def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file beside `path`, then put it in place in one move.
 
     Whoever reads `path` sees the old file or the new one, also after a kill or on a full disk.
@@ -41,12 +47,25 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(file.fileno())
         draft.replace(path)
     except (OSError, SafetensorError) as error:
-        raise _cannot_write(path, error) from None
+        raise cannot_write(path, error) from None
     finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, as `replace_file` does."""
+    replace_file(path, lambda draft: draft.write_text(text, "utf-8"))
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what a killed process left half written in a folder and below it."""
+    for draft in folder.rglob(".*.part"):
         draft.unlink(missing_ok=True)
 
 
-def _cannot_write(path: Path, error: Exception) -> OutputError:
+def cannot_write(path: Path, error: Exception) -> OutputError:
+    """Return what to tell a person when writing `path` has failed."""
     full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
     cause = "the disk is full; free some space and run the same command again" if full else error
     return OutputError(f"{path}: cannot be written: {cause}")
@@ -65,7 +84,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, 
     replace_file(path, lambda draft: save_file(ready, draft, metadata=header))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_tensors(path: Path) -> tuple[Tensors, Tree]:
     """Read a .safetensors file and the note in its header ({} if it is not ours).
 
     Raises:
@@ -81,10 +100,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(
             f"{path}: not a complete safetensors file ({error}); copy or download it again"
         ) from None
-    return tensors, json.loads(header.get("mezzotint", "{}"))
+    try:
+        note = json.loads(header.get("mezzotint", "{}"))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: the config in its header is damaged ({error})") from None
+    return tensors, note
 
 
-def read_pickle(path: Path) -> dict[str, Tensor]:
+def read_pickle(path: Path) -> Tensors:
     """Read the tensors of a .pt or .pth file with the reader that runs no code.
 
     Files that keep weights under "ema", "model" or "state_dict" are opened, EMA first.
@@ -120,7 +143,7 @@ def write_model(folder: Path, tensors: Mapping[str, Tensor], tree: Mapping[str, 
     replace_file(folder / CONFIG, lambda draft: config.write_json(draft, note))
 
 
-def read_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_model(path: Path) -> tuple[Tensors, Tree]:
     """Read a model folder or its tensors' file: tensors, and the config tree.
 
     Raises:
@@ -136,13 +159,24 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"see docs/systems.md on importing official releases"
         )
     tensors, tree = read_tensors(file)
-    if "format" not in tree:
+    if not isinstance(tree, dict) or not isinstance(tree.get("format"), int):
         raise CheckpointError(f"{file}: safetensors, but not a mezzotint model (no config inside)")
+    return _migrated(file, tensors, tree)
+
+
+def _migrated(file: Path, tensors: Tensors, tree: Tree) -> tuple[Tensors, Tree]:
+    """Bring a model of an older format to the present one, format by format."""
     if tree["format"] > FORMAT:
         raise CheckpointError(
             f"{file}: written by a later mezzotint (format {tree['format']}, this one reads up "
             f"to {FORMAT}); run: pip install -U mezzotint"
         )
+    while tree["format"] < FORMAT:
+        older = tree["format"]
+        if older not in MIGRATIONS:
+            raise CheckpointError(f"{file}: format {older} is not one that mezzotint has written")
+        tensors, tree = MIGRATIONS[older](tensors, tree)
+        tree = {**tree, "format": older + 1}
     return tensors, tree
 
 

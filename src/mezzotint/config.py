@@ -161,7 +161,8 @@ def dump(value: Any) -> Any:
         return {str(key): dump(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [dump(item) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    # str() also turns subclasses of text, such as torch's version, into text itself.
+    return value if isinstance(value, int | float | bool | None) else str(value)
 
 
 def read(path: FilePath) -> Tree:
@@ -191,7 +192,7 @@ def write_json(path: FilePath, value: Any) -> None:
 def override(tree: Tree, settings: Iterable[str]) -> Tree:
     """Return a copy of `tree` with dotted settings such as "train.lr=3e-4" laid over it.
 
-    A bare kind on the way ("sampler: ddim") is opened into a mapping, so that "sampler.eta=1" works.
+    A bare kind on the way ("sampler: ddim") is opened into a mapping: "sampler.eta=1" works.
     """
     result: Tree = json.loads(json.dumps(tree))
     for setting in settings:

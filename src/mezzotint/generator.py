@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypedDict, Unpack
 
 import torch
 from jaxtyping import Int, UInt8
@@ -79,6 +79,22 @@ class Sampling(Config):
         return replace(self.guidance, scale=scale)  # type: ignore[type-var]
 
 
+class Settings(TypedDict, total=False):
+    """Changes to a sampling recipe.
+
+    Attributes:
+        steps: intervals of the grid.
+        guidance: a scale, or a function of time.
+        sampler: a sampler, its kind, or its config.
+        grid: a grid, its kind, or its config.
+    """
+
+    steps: int | None
+    guidance: float | Scale | None
+    sampler: Sampler | str | Mapping[str, Any] | None
+    grid: Grid | str | Mapping[str, Any] | None
+
+
 @dataclass(frozen=True)
 class Generator:
     """Makes images of a class.
@@ -123,7 +139,7 @@ class Generator:
         *,
         seeds: Iterable[int] = (0,),
         batch: int = 64,
-        **settings: Any,
+        **settings: Unpack[Settings],
     ) -> UInt8[Tensor, "n 3 H W"]:
         """Draw every class with every seed, class by class.
 
@@ -131,7 +147,7 @@ class Generator:
             classes: names or numbers; all classes by default.
             seeds: one image each; an image depends on its class and seed alone.
             batch: images at a time.
-            settings: changes to the sampling recipe, as `sampled` takes them.
+            settings: changes to the sampling recipe; see `Settings`.
 
         Returns:
             uint8 images, len(classes) * len(seeds) of them.
@@ -145,29 +161,18 @@ class Generator:
         )
         return torch.cat(list(images))
 
-    def with_sampling(
-        self,
-        *,
-        steps: int | None = None,
-        guidance: float | Scale | None = None,
-        sampler: Sampler | str | Mapping[str, Any] | None = None,
-        grid: Grid | str | Mapping[str, Any] | None = None,
-    ) -> Self:
-        """Return the same generator with another sampling recipe.
+    def with_recipe(self, sampling: Sampling) -> Self:
+        """Return the same generator with another sampling recipe."""
+        return replace(self, sampling=sampling)
 
-        Args:
-            steps: intervals of the grid.
-            guidance: a scale, or a function of time.
-            sampler: a sampler, its kind, or its config.
-            grid: a grid, its kind, or its config.
-        """
-        changes: dict[str, Any] = {"steps": steps, "sampler": sampler, "grid": grid}
-        if guidance is not None:
-            number = isinstance(guidance, int | float)
-            changes["guidance"] = self.sampling.scaled(guidance) if number else guidance  # type: ignore[arg-type]
+    def with_sampling(self, **settings: Unpack[Settings]) -> Self:
+        """Return the same generator with some settings of its sampling recipe changed."""
+        given: dict[str, Any] = {k: v for k, v in settings.items() if v is not None}
+        guidance = given.get("guidance")
+        if isinstance(guidance, int | float):
+            given["guidance"] = self.sampling.scaled(guidance)
         fields = {name: getattr(self.sampling, name) for name in Sampling.model_fields}
-        given = {name: value for name, value in changes.items() if value is not None}
-        return replace(self, sampling=config.build(Sampling, fields | given))
+        return self.with_recipe(config.build(Sampling, fields | given))
 
     def stream(
         self, labels: Sequence[int], seeds: Sequence[int], *, batch: int = 64

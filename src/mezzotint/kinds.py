@@ -4,6 +4,7 @@ Strings only, so that reading it imports nothing. Other packages add rows throug
 group `mezzotint.kinds`, whose entries are named "role.kind".
 """
 
+from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Final
@@ -118,11 +119,14 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "emoji": "mezzotint.data.embedded:Emoji",
         "digits": "mezzotint.data.embedded:Digits",
         "prints": "mezzotint.data.prints:Prints",
-        "folder": "mezzotint.data.images:Folder",
+        "folder": "mezzotint.data.folder:Folder",
+        "torchvision": "mezzotint.data.hub:Torchvision",
+        "hugging-face": "mezzotint.data.hub:HuggingFace",
     },
 }
 
 
+@cache  # reading the metadata of every installed package takes a while
 def _rows(role: str) -> dict[str, str]:
     added = {
         entry.name.removeprefix(f"{role}."): entry.value

@@ -1,54 +1,44 @@
 """A training run in its folder: made, continued, watched, exported.
 
-    config.yaml  env.json  metrics.jsonl  samples/  resume/  model.safetensors  config.json  README.md
+    config.yaml  env.json  metrics.jsonl  samples/  resume/
+    model.safetensors  config.json  README.md
 
 The same recipe in the same folder continues where it stopped, bit for bit on a CPU.
 """
 
-import copy
+import math
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 import yaml
-from torch import nn
 
 from mezzotint import __version__, checkpoint, config
-from mezzotint.card import model_card
-from mezzotint.data.draw import grid
-from mezzotint.data.images import Images
-from mezzotint.data.loader import Balanced, Loader, Order, Shuffled
-from mezzotint.diffusion.denoiser import NetworkDenoiser
+from mezzotint.averaged import Averaged, export, sheet
+from mezzotint.data.loader import Loader, order_of
 from mezzotint.errors import ConfigError
-from mezzotint.generator import Generator
+from mezzotint.generator import Generator, zoo
 from mezzotint.noise import mix
 from mezzotint.recipe import Recipe
 from mezzotint.training import resume
 from mezzotint.training.distributed import Ranks
 from mezzotint.training.ema import EMA
-from mezzotint.training.loop import LoopPlan, State, train
-from mezzotint.training.objectives import Denoising
-from mezzotint.training.optim import adamw, learning_rate
+from mezzotint.training.loop import State, train
+from mezzotint.training.optim import adamw
+from mezzotint.training.stop import stopping
 from mezzotint.training.track import Lines, Tracker
-from mezzotint.training.watch import HeldOut, Window
+from mezzotint.training.transfer import transfer
+from mezzotint.training.watch import Window
 
-# Settings that may change between two starts of the same run: they move no bit of its result.
-_FREE: Final = (
-    "save_minutes",
-    "log_every",
-    "validate_every",
-    "sample_every",
-    "validate_images",
-    "compile",
-)
-_CELLS: Final = 8
-"""Classes and seeds of the sample grids."""
+
+def _never() -> bool:
+    return False
 
 
 @dataclass
@@ -59,29 +49,37 @@ class Run:
         recipe: what to train.
         folder: where; made if it is missing.
         ranks: this process among all.
-        trackers: where numbers go beside metrics.jsonl.
+        trackers: where the first rank's numbers go beside metrics.jsonl.
+        init_from: a model to take weights from before the first step: a zoo name, folder or file.
+
+    Attributes:
+        state: where the run stands.
+        inherited: what was taken from `init_from`, in words; empty when nothing was.
     """
 
     recipe: Recipe
     folder: Path
     ranks: Ranks
     trackers: Sequence[Tracker] = ()
+    init_from: Path | str | None = None
     state: State = field(default_factory=State)
+    inherited: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        plan = self.recipe.train
+        plan, device = self.recipe.train, self.ranks.device
         self.images = self.recipe.data.train()
         self.held_out = self.recipe.data.held_out()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix(plan.seed, 6))
-            self.network = self.recipe.model.network.build().to(self.ranks.device)
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
+            self.network = self.recipe.model.network.build().to(device)
         self.ema = EMA(self.network, plan.ema)
+        self.averaged = Averaged(self.recipe, self.network, self.ema, device)
         self.optimiser = adamw(
             self.network, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay
         )
         self.window = Window()
         self.seconds = 0.0
+        self.environment = environment()
 
     # Starting and stopping ----------------------------------------------------------------
 
@@ -89,13 +87,15 @@ class Run:
         """Prepare the folder, or take up the run it holds; return whether there was one.
 
         Raises:
-            ConfigError: the folder holds a run of another recipe.
+            ConfigError: the folder holds a run of another recipe or on other images.
+            CheckpointError: its state cannot be read, or `init_from` cannot.
         """
         self._same_recipe()
         note = resume.load(self.folder / "resume", self.network, self.ema, self.optimiser)
         if note is not None:
-            self.state.step, self.state.in_a_row = note["step"], note["in_a_row"]
-            self.window, self.seconds = Window(**note["window"]), note["seconds"]
+            self._take_up(note)
+        elif self.init_from is not None:
+            self._inherit(self.init_from)
         if self.ranks.first:
             self._describe()
             lines = Lines(self.folder / "metrics.jsonl", self.state.step)
@@ -106,183 +106,161 @@ class Run:
         path = self.folder / "config.yaml"
         if not path.exists():
             return
-        before, now = _fixed(config.read(path)), _fixed(config.dump(self.recipe))
-        changed = sorted(_differences(before, now))
+        try:
+            changed = self.recipe.changes(config.read(path))
+        except ConfigError as error:
+            raise ConfigError(f"{path}: not a recipe of this version: {error}") from None
         if changed:
             raise ConfigError(
                 f"{self.folder} holds a run of another recipe ({', '.join(changed[:5])} differ); "
                 "choose another folder, or --force to move the old run aside"
             )
 
+    def _take_up(self, note: dict[str, Any]) -> None:
+        if note.get("data", self.images.digest) != self.images.digest:
+            raise ConfigError(
+                f"{self.folder} holds a run on other images (the data have changed since); choose "
+                "another folder and --init-from this one, or --force to move the old run aside"
+            )
+        self.state.step, self.state.in_a_row = note["step"], note["in_a_row"]
+        self.window, self.seconds = Window(**note["window"]), note["seconds"]
+        self.inherited = note.get("inherited", ())
+
+    def _inherit(self, source: Path | str) -> None:
+        path = zoo().get(str(source), Path(source))
+        tensors, tree = checkpoint.read_model(path)
+        classes = tree.get("classes", ())
+        taken = transfer(self.network, tensors, classes, self.images.classes, source)
+        self.ema.restart()
+        self.inherited = (f"started from {source}", *taken.words(), *self._other_meaning(tree))
+
+    def _other_meaning(self, tree: dict[str, Any]) -> Iterator[str]:
+        """Say what the inherited outputs meant, where it is not what they mean here."""
+        theirs, ours = tree.get("model", {}), config.dump(self.recipe.model)
+        for name in ("path", "prediction"):
+            if theirs.get(name) != ours[name]:
+                yield f"its {name} was {theirs.get(name)}; here it is {ours[name]}"
+
     def _describe(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        checkpoint.remove_drafts(self.folder)
         tree = config.dump(self.recipe)
         text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
-        checkpoint.replace_file(self.folder / "config.yaml", lambda draft: _write_text(draft, text))
+        checkpoint.write_text(self.folder / "config.yaml", text)
         checkpoint.replace_file(
-            self.folder / "env.json", lambda draft: config.write_json(draft, environment())
+            self.folder / "env.json", lambda draft: config.write_json(draft, self.environment)
         )
 
-    def save(self) -> Path | None:
+    def save(self) -> None:
         """Write everything that a resumed run needs, and the model as it stands."""
         if not self.ranks.first:
-            return None
+            return
         note = {
             "step": self.state.step,
             "in_a_row": self.state.in_a_row,
             "window": asdict(self.window),
             "seconds": self.seconds,
+            "data": self.images.digest,
+            "inherited": self.inherited,
         }
-        path = resume.save(self.folder / "resume", self.network, self.ema, self.optimiser, note)
-        self.export()
-        return path
+        resume.save(self.folder / "resume", self.network, self.ema, self.optimiser, note)
+        export(self.generator(), self.folder)
+
+    @property
+    def done(self) -> bool:
+        """Whether the last step has been taken."""
+        return self.state.step >= self.recipe.train.steps
 
     # The run itself -----------------------------------------------------------------------
 
-    def fit(self) -> Iterator[State]:
-        """Train to the end, yielding after every step; logs, saves and samples on the way."""
-        plan = self.recipe.train
-        network = self.ranks.share(self.network)
+    def steps(self) -> Iterator[State]:
+        """Train to the end, yielding after every step, and do nothing else."""
+        plan, ranks = self.recipe.train, self.ranks
+        network = ranks.share(self.network)
         if plan.compile:
             self.network.compile()
-        started, saved = time.monotonic(), time.monotonic()
-        before = self.seconds
-        steps = train(
-            self._objective(network),
-            network,
-            self._loader(),
-            self.optimiser,
-            self.ema,
-            self._loop_plan(),
-            self.state,
-            self.ranks,
-        )
-        for state in steps:
+        order = order_of(self.images, balanced=self.recipe.data.balanced, seed=plan.seed)
+        loader = Loader(self.images, plan.batch, order, plan.seed, ranks.rank, ranks.count)
+        objective = self.recipe.objective(network, ranks.device)
+        before, started = self.seconds, time.monotonic()
+        for state in train(
+            objective, network, loader, self.optimiser, self.ema, plan.loop(), self.state, ranks
+        ):
             self.seconds = before + time.monotonic() - started
             self.window.add(state)
-            self._watch(state)
-            if time.monotonic() - saved >= plan.save_minutes * 60:
-                self.save()
-                saved = time.monotonic()
             yield state
-        self.save()
-        for tracker in self.trackers:
-            tracker.close()
+
+    def fit(self, stop: Callable[[], bool] = _never) -> Iterator[State]:
+        """Train to the end, yielding after every step; logs, saves and samples on the way.
+
+        Args:
+            stop: asked after every step; once any rank's says yes, the run is saved and left.
+
+        Raises:
+            NumericError: too many steps in a row had a loss or gradient that is no number.
+            OutputError: the disk is full; the last checkpoint stands.
+        """
+        if self.done:
+            self.save()  # the end may have been reached and not been exported
+        saved = time.monotonic()
+        try:
+            for state in self.steps():
+                self._watch(state)
+                leave = self.ranks.agree(stop()) or self.done
+                if leave or time.monotonic() - saved >= self.recipe.train.save_minutes * 60:
+                    self.save()
+                    saved = time.monotonic()
+                yield state
+                if leave:
+                    return
+        finally:
+            for tracker in self.trackers:
+                tracker.close()
 
     def _watch(self, state: State) -> None:
         """Log, validate and sample when it is time to; the last step is always a time to."""
         if not self.ranks.first:
             return
-        plan, last = self.recipe.train, state.step == self.recipe.train.steps
+        plan = self.recipe.train
         values: dict[str, Any] = {}
-        if state.step % plan.log_every == 0 or last:
+        if state.step % plan.log_every == 0 or self.done:
             seen = state.step * plan.batch
             values |= self.window.summary() | {"seen": seen, "lr": state.lr, "norm": state.norm}
             values["seconds"] = round(self.seconds, 3)
             self.window = Window()
-        if (state.step % plan.validate_every == 0 or last) and len(self.held_out):
-            values |= self.validate()
+        if state.skipped:
+            values["not_finite"] = "gradient" if math.isfinite(state.loss) else "loss"
+        watched = min(plan.validate_images, len(self.held_out))
+        if watched and (state.step % plan.validate_every == 0 or self.done):
+            values |= self.averaged.held_out(self.held_out)
         if values:
             for tracker in self.trackers:
                 tracker.log(state.step, values)
-        if state.step % plan.sample_every == 0 or last:
+        if state.step % plan.sample_every == 0 or self.done:
+            picture = sheet(self.generator())
             path = self.folder / "samples" / f"step_{state.step:09d}.png"
-            path.parent.mkdir(exist_ok=True)
-            sheet(self.generator()).save(path)
-
-    def validate(self) -> dict[str, Any]:
-        """Return the loss of the averaged weights on held-out images."""
-        plan = self.recipe.train
-        watcher = HeldOut(self.held_out, plan.validate_images, plan.batch, plan.seed)
-        self._average()
-        return watcher.loss(self._objective(self.average))
-
-    def _objective(self, network: nn.Module) -> Denoising:
-        plan, model = self.recipe.train, self.recipe.model
-        denoiser = NetworkDenoiser(
-            network, model.path, model.prediction, autocast=plan.autocast(self.ranks.device)
-        )
-        null = model.network.num_classes
-        tokenizer = self.recipe.tokenizer.build()
-        return Denoising(denoiser, tokenizer, plan.times, plan.drop, null, flip=plan.flip)
-
-    def _loader(self) -> Loader:
-        plan = self.recipe.train
-        order = order_of(self.images, balanced=self.recipe.data.balanced, seed=plan.seed)
-        ranks = self.ranks
-        return Loader(self.images, plan.batch, order, plan.seed, ranks.rank, ranks.count)
-
-    def _loop_plan(self) -> LoopPlan:
-        plan = self.recipe.train
-
-        def rate(step: int) -> float:
-            return learning_rate(
-                step, peak=plan.lr, warmup=plan.warmup, steps=plan.steps, decay=plan.decay
-            )
-
-        return LoopPlan(plan.steps, plan.accumulate, plan.clip, rate, plan.patience)
+            checkpoint.replace_file(path, lambda draft: picture.save(draft, format="PNG"))
 
     # What comes out -----------------------------------------------------------------------
 
-    def _average(self) -> None:
-        buffers = dict(self.network.named_buffers())
-        self.average.load_state_dict(self.ema.averages[self.recipe.train.ema[0]] | buffers)
-
     def generator(self) -> Generator:
         """Return the averaged model as it stands."""
-        self._average()
-        model = self.recipe.model
-        return Generator(
-            denoiser=NetworkDenoiser(self.average, model.path, model.prediction),
-            tokenizer=self.recipe.tokenizer.build(),
-            classes=self.images.classes,
-            sampling=self.recipe.sampling,
-            null=model.null,
-            tree=self.tree(),
-        )
-
-    def tree(self) -> dict[str, Any]:
-        """Return the config tree of the exported model."""
         recipe = self.recipe
-        return {
-            "model": recipe.model,
-            "tokenizer": recipe.tokenizer,
-            "classes": self.images.classes,
-            "sampling": recipe.sampling,
-            "provenance": {
-                "recipe": {"data": recipe.data, "train": recipe.train},
-                "data_digest": self.images.digest,
-                "data_images": len(self.images),
-                "step": self.state.step,
-                "seen": self.state.step * recipe.train.batch,
-                "ema": recipe.train.ema[0],
-                "seconds": round(self.seconds, 1),
-                "environment": environment(),
-            },
+        provenance = {
+            "recipe": {"data": recipe.data, "train": recipe.train},
+            "data_digest": self.images.digest,
+            "data_images": len(self.images),
+            "step": self.state.step,
+            "seen": self.state.step * recipe.train.batch,
+            "ema": recipe.train.ema[0],
+            "inherited": self.inherited,
+            "seconds": round(self.seconds, 1),
+            "environment": self.environment,
         }
-
-    def export(self) -> None:
-        """Write the averaged model, its config and its card, so that the run folder can be loaded."""
-        generator = self.generator()
-        generator.save(self.folder)
-        card = model_card(self.folder.name, config.dump(self.tree()))
-        checkpoint.replace_file(self.folder / "README.md", lambda draft: _write_text(draft, card))
-
-
-def order_of(images: Images, *, balanced: bool, seed: int) -> Order:
-    """Return the order of a run: class by class in turn, or shuffled epochs."""
-    return Balanced(images.labels, seed) if balanced else Shuffled(len(images), seed)
-
-
-def sheet(generator: Generator) -> Any:
-    """Draw a grid of up to 8 classes with the same 8 seeds."""
-    classes = generator.classes[:_CELLS]
-    images = generator.sample(classes or None, seeds=range(_CELLS))
-    return grid(images, columns=_CELLS, names=classes, magnify=max(1, 64 // images.shape[-1]))
+        return self.averaged.generator(self.images.classes, provenance)
 
 
 def environment() -> dict[str, Any]:
-    """Return what a run was made with: versions, machine, command, time."""
+    """Return what a run is made with: versions, machine, command, time."""
     return {
         "mezzotint": __version__,
         "torch": torch.__version__,
@@ -304,21 +282,4 @@ def move_aside(folder: Path) -> Path | None:
     return aside
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, "utf-8")
-
-
-def _fixed(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe's tree without the settings that may change between two starts."""
-    fixed = {key: value for key, value in tree.items() if key != "sampling"}
-    fixed["train"] = {k: v for k, v in tree.get("train", {}).items() if k not in _FREE}
-    return fixed
-
-
-def _differences(before: Any, now: Any, where: str = "") -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in before.keys() | now.keys():
-            below = f"{where}.{key}" if where else str(key)
-            yield from _differences(before.get(key), now.get(key), below)
-    elif before != now:
-        yield where
+__all__ = ["Run", "environment", "move_aside", "stopping"]

@@ -20,6 +20,7 @@ FLOORS: Final = (
     ("zoo",),
     ("generator",),
     ("recipe",),
+    ("averaged",),
     ("run",),
     ("tune", "bench"),
     ("cli", "studio"),

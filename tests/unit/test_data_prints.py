@@ -64,7 +64,10 @@ def test_the_factors_are_what_is_drawn():
         paper, ink = PALETTE[shown.paper[i]].astype(float), PALETTE[shown.ink[i]].astype(float)
         channel = np.abs(ink - paper).argmax()
         alpha = (pixels[i, channel] - paper[channel]) / (ink[channel] - paper[channel])
-        centre = (alpha * axis[None]).sum() / alpha.sum(), -(alpha * axis[:, None]).sum() / alpha.sum()
+        centre = (
+            (alpha * axis[None]).sum() / alpha.sum(),
+            -(alpha * axis[:, None]).sum() / alpha.sum(),
+        )
         assert np.allclose(centre, shown.offset[i], atol=0.01)
         assert np.isclose(alpha.sum() * 4 / 64**2, np.pi * (0.9 * shown.radius[i]) ** 2, rtol=0.02)
 

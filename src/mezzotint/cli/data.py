@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from mezzotint.cli import shared
+
 app = typer.Typer(
     help="Look at your own pictures, or build the embedded sets at other sizes.",
     no_args_is_help=True,
@@ -16,21 +18,50 @@ app = typer.Typer(
 def inspect(
     path: Annotated[Path, typer.Argument(help="A folder, a zip, or a .csv / .jsonl table.")],
     label_column: Annotated[str | None, typer.Option(help="Label column of the table.")] = None,
+    size: Annotated[int, typer.Option(help="Height and width you mean to train at.")] = 64,
     background: Annotated[str, typer.Option(help="Colour behind transparent pixels.")] = "white",
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole manifest.")] = False,
 ) -> None:
     """Say in words how a folder of pictures is understood, and which files are broken."""
     from mezzotint.data.folder import Folder
 
-    wanted = Folder(path=path, label_column=label_column, background=background)
-    manifest = wanted.manifest()
+    wanted = Folder(path=path, size=size, label_column=label_column, background=background)
+    with typer.progressbar(length=100, label="looking", hidden=as_json) as bar:
+        manifest = wanted.manifest(progress=lambda i, n: bar.update(i * 100 // n - bar.pos))
     if as_json:
-        typer.echo(json.dumps(manifest.to_json(), indent=2, ensure_ascii=False))
+        typer.echo(
+            json.dumps(
+                manifest.to_json() | {"words": wanted.words(manifest)}, indent=2, ensure_ascii=False
+            )
+        )
         return
-    for line in manifest.words():
+    for line in wanted.words(manifest):
         typer.echo(line)
     for broken in manifest.broken:
         typer.echo(f"  {broken.name}: {broken.reason}")
+
+
+@app.command(epilog="Example: mezzotint data export prints pictures/ --count 40")
+def export(
+    name: Annotated[str, typer.Argument(help="An embedded set: emoji, digits or prints.")],
+    folder: Annotated[Path, typer.Argument(help="Where the folders of the classes go.")],
+    count: Annotated[int, typer.Option(help="Pictures of each class, at most.")] = 100,
+    size: Annotated[
+        int | None, typer.Option(help="Height and width, if there is a choice.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Move results that are there aside.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Write an embedded set as a folder for each class: something to practise on."""
+    from mezzotint import config
+    from mezzotint.data.write import write_classes
+
+    images = config.load("data", {"kind": name} | ({"size": size} if size else {})).train()
+    shared.fresh(folder, force=force)
+    written = write_classes(images, folder, count=count)
+    shared.result({"folder": str(folder), "pictures": written}, as_json=as_json)
 
 
 @app.command(epilog="Example: mezzotint data build emoji --size 64")

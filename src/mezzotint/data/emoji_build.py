@@ -111,7 +111,8 @@ def build(
     about = {"name": f"emoji-{size}", "unicode": UNICODE, "sources": sources}
     digest = write_set(folder, pictures, sheets="style", about=about, force=force)
     names = pictures.images.classes
-    counts = Counter(names[i] for i in pictures.images.labels.tolist())
+    # A plain dict: asdict() copies a Counter wrongly.
+    counts = dict(Counter(names[i] for i in pictures.images.labels.tolist()))
     return Report(
         folder,
         digest,

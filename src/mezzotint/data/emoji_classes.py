@@ -52,9 +52,10 @@ CLASSES: Mapping[str, Gathering] = {
         without=words("rosette empty_nest nest_with_eggs mushroom"),
         plus=words("tanabata_tree"),
     ),
-    "fruit": Gathering(words("food-fruit food-vegetable"), without=words("beans peanuts")),
-    "food": Gathering(words("food-prepared food-asian food-sweet"), without=words("salt")),
-    "drink": Gathering(words("drink"), without=words("ice_cube pouring_liquid")),
+    "food": Gathering(
+        words("food-fruit food-vegetable food-prepared food-asian food-sweet drink"),
+        without=words("beans peanuts salt ice_cube pouring_liquid"),
+    ),
     "vehicle": Gathering(
         words("transport-ground transport-water transport-air"),
         without=words(
@@ -87,22 +88,6 @@ CLASSES: Mapping[str, Gathering] = {
         words("zodiac av-symbol alphanum transport-sign arrow keycap religion warning"),
         without=words("back end on soon top"),
     ),
-    "sky": Gathering(
-        plus=words(
-            "new_moon waxing_crescent_moon first_quarter_moon moon full_moon waning_gibbous_moon "
-            "last_quarter_moon waning_crescent_moon crescent_moon new_moon_with_face ringed_planet "
-            "first_quarter_moon_with_face last_quarter_moon_with_face full_moon_with_face sunny "
-            "sun_with_face earth_africa earth_americas earth_asia"
-        )
-    ),
-    "paper": Gathering(
-        words("book-paper"),
-        without=words("label"),
-        plus=words(
-            "clipboard memo spiral_note_pad calendar date spiral_calendar_pad bar_chart "
-            "chart_with_upwards_trend chart_with_downwards_trend"
-        ),
-    ),
     "tool": Gathering(
         plus=words(
             "hammer axe pick hammer_and_pick hammer_and_wrench dagger_knife crossed_swords "
@@ -127,16 +112,6 @@ TWINS: Mapping[str, frozenset[str]] = {
         "purple_heart brown_heart black_heart grey_heart white_heart sparkling_heart"
     ),
     "two hearts": words("two_hearts revolving_hearts"),
-    "moon phase": words(
-        "new_moon waxing_crescent_moon first_quarter_moon moon full_moon waning_gibbous_moon "
-        "last_quarter_moon waning_crescent_moon crescent_moon"
-    ),
-    "moon in profile": words("first_quarter_moon_with_face last_quarter_moon_with_face"),
-    "globe": words("earth_africa earth_americas earth_asia"),
-    "book": words("closed_book green_book blue_book orange_book notebook ledger"),
-    "page": words("page_with_curl page_facing_up bookmark_tabs"),
-    "calendar": words("calendar date spiral_calendar_pad"),
-    "chart": words("chart_with_upwards_trend chart_with_downwards_trend"),
     "pencil": words("pencil2 lower_left_crayon lower_left_ballpoint_pen"),
     "hammer and other": words("hammer_and_pick hammer_and_wrench"),
     "pointing hand": words("point_left point_right point_up_2 point_down"),

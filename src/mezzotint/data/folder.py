@@ -20,7 +20,7 @@ from mezzotint.data.crop import CROPS, Crop
 from mezzotint.data.decode import Unusable, decode
 from mezzotint.data.images import IN_MEMORY_BYTES, Data, Images, InMemory
 from mezzotint.data.layouts import is_table
-from mezzotint.data.scan import Manifest, Record, scan
+from mezzotint.data.scan import Manifest, Progress, Record, scan
 from mezzotint.data.stores import Store, open_store
 from mezzotint.errors import DataError
 
@@ -60,12 +60,18 @@ class Folder(Data):
         """Open the held-out part: the val folder, else the test folder, else a fixed share."""
         return self._part(held_out=True)
 
-    def manifest(self) -> Manifest:
-        """Return what was found, once looked at in this process."""
-        return _look(self)[1]
+    def manifest(self, *, progress: Progress | None = None) -> Manifest:
+        """Look at every file; without `progress`, once in this process."""
+        return _looked(self)[1] if progress is None else look(self, progress)[1]
+
+    def words(self, manifest: Manifest) -> list[str]:
+        """Say in sentences what was understood and what will be done to the pictures."""
+        small = sum(min(r.width, r.height) < self.size for r in manifest.records)
+        said = [f"{small} pictures are smaller than {self.size} pixels: enlarged."] if small else []
+        return manifest.words() + said
 
     def _part(self, *, held_out: bool) -> Images:
-        store, manifest = _look(self)
+        store, manifest = _looked(self)
         _ON_BAD[self.on_bad](manifest)
         if not manifest.records:
             raise DataError(f"{self.path}: no picture can be used; expected at least one")
@@ -172,13 +178,24 @@ def _accept(manifest: Manifest) -> None:
 _ON_BAD = {"fail": _refuse, "skip": _accept}
 
 
-@lru_cache(maxsize=4)
-def _look(wanted: Folder) -> tuple[Store, Manifest]:
+def look(wanted: Folder, progress: Progress | None = None) -> tuple[Store, Manifest]:
+    """Open the folder, zip or table, and look at every file."""
     table = wanted.path.name if is_table(wanted.path) else None
     if table and not wanted.path.exists():
         raise DataError(f"{wanted.path}: no such table")
     store = open_store(wanted.path.parent if table else wanted.path)
-    return store, scan(store, table=table, column=wanted.label_column, background=wanted.background)
+    return store, scan(
+        store,
+        table=table,
+        column=wanted.label_column,
+        background=wanted.background,
+        progress=progress,
+    )
+
+
+@lru_cache(maxsize=4)
+def _looked(wanted: Folder) -> tuple[Store, Manifest]:
+    return look(wanted)
 
 
 __all__ = ["Files", "Folder", "files_of"]

@@ -14,6 +14,7 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 from pydantic import Field
 from torch import Tensor
+from torchvision import datasets as torchvision_sets
 
 from mezzotint.config import nearest
 from mezzotint.data.crop import CROPS, Crop
@@ -91,13 +92,13 @@ class Torchvision(Data):
         return self._open(train=False)
 
     def _open(self, *, train: bool) -> Images:
-        library = import_module("torchvision.datasets")
-        if self.name not in library.__all__:
+        if self.name not in torchvision_sets.__all__:
             raise DataError(
-                f"torchvision has no data set {self.name!r}; " + nearest(self.name, library.__all__)
+                f"torchvision has no data set {self.name!r}; "
+                + nearest(self.name, torchvision_sets.__all__)
             )
         try:
-            found = self._call(getattr(library, self.name), train=train)
+            found = self._call(getattr(torchvision_sets, self.name), train=train)
         except (RuntimeError, OSError, ValueError, TypeError) as error:
             raise DataError(
                 f"{self.root}: torchvision cannot open {self.name} ({_one_line(error)}); put its "

@@ -6,7 +6,6 @@ resumed run needs one integer.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -30,9 +29,18 @@ class Batch:
         return len(self.seeds)
 
 
-@lru_cache(maxsize=256)
-def _permutation(size: int, seed: int) -> Int[Tensor, "n"]:
-    return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+class _Permutations:
+    """Random permutations by seed; the latest of each key is kept (one may be large)."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[int, Tensor]] = {}
+
+    def __call__(self, key: int, size: int, seed: int) -> Int[Tensor, "n"]:
+        kept = self._kept.get(key)
+        if kept is None or kept[0] != seed:
+            kept = seed, torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+            self._kept[key] = kept
+        return kept[1]
 
 
 class Order(Protocol):
@@ -49,11 +57,12 @@ class Shuffled:
 
     size: int
     seed: int
+    _permutations: _Permutations = field(default_factory=_Permutations, init=False, repr=False)
 
     def __call__(self, position: int) -> int:
         """Return the row."""
         epoch, place = divmod(position, self.size)
-        return int(_permutation(self.size, mix(self.seed, 1, epoch))[place])
+        return int(self._permutations(0, self.size, mix(self.seed, 1, epoch))[place])
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,7 @@ class Balanced:
     labels: Int[Tensor, "n"]
     seed: int
     rows: tuple[Int[Tensor, "m"], ...] = field(init=False)
+    _permutations: _Permutations = field(default_factory=_Permutations, init=False, repr=False)
 
     def __post_init__(self) -> None:
         present = self.labels.unique().tolist()
@@ -72,10 +82,17 @@ class Balanced:
     def __call__(self, position: int) -> int:
         """Return the row."""
         turn, place = divmod(position, len(self.rows))
-        label = int(_permutation(len(self.rows), mix(self.seed, 2, turn))[place])
+        order = self._permutations(-1, len(self.rows), mix(self.seed, 2, turn))
+        label = int(order[place])
         rows = self.rows[label]
         epoch, member = divmod(turn, len(rows))
-        return int(rows[_permutation(len(rows), mix(self.seed, 3, label, epoch))[member]])
+        chosen = self._permutations(label, len(rows), mix(self.seed, 3, label, epoch))[member]
+        return int(rows[chosen])
+
+
+def order_of(images: Images, *, balanced: bool, seed: int) -> Order:
+    """Return the order of a run: class by class in turn, or shuffled epochs."""
+    return Balanced(images.labels, seed) if balanced else Shuffled(len(images), seed)
 
 
 @dataclass(frozen=True)

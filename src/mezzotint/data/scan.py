@@ -17,6 +17,9 @@ from mezzotint.data.decode import Unusable, decode
 from mezzotint.data.layouts import Item, Listing, understand
 from mezzotint.data.stores import Store
 
+Progress = Callable[[int, int], None]
+"""Told how many files have been looked at, and how many there are."""
+
 FEW = 20
 """A class with fewer pictures than this is mentioned."""
 
@@ -129,7 +132,7 @@ def scan(
     table: str | None = None,
     column: str | None = None,
     background: str = "white",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Manifest:
     """Look at every file of a store, in parallel.
 
@@ -154,7 +157,7 @@ def _look_all(
     store: Store,
     listing: Listing,
     background: str,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> Iterator[Record | Broken]:
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         found = pool.map(lambda item: look(store, item, background), listing.items)
@@ -180,4 +183,4 @@ def look(store: Store, item: Item, background: str) -> Record | Broken:
     return Record(item.name, item.label, item.part, width, height, found.mode, digest, found.notes)
 
 
-__all__ = ["Broken", "Manifest", "Record", "scan"]
+__all__ = ["Broken", "Manifest", "Progress", "Record", "scan"]

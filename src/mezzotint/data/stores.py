@@ -68,8 +68,8 @@ class ZipStore:
 
     def names(self) -> list[str]:
         """Return the names of all files."""
-        names = [i.filename for i in self._zip.infolist() if not i.is_dir()]
-        return sorted(inside(n, self.path) for n in names if not any(map(_hidden, n.split("/"))))
+        names = [inside(i.filename, self.path) for i in self._zip.infolist() if not i.is_dir()]
+        return sorted(n for n in names if not any(map(_hidden, n.split("/"))))
 
     def read(self, name: str) -> bytes:
         """Return the content of a file.

@@ -65,14 +65,30 @@ class Tolerance:
 
     def norm(self, values: State, sizes: State) -> Float[Tensor, "b"]:
         """Return the largest root mean square over the parts of the state, float64 on the CPU."""
+        if self.joint:
+            return self._joint_norm(values, sizes)
+        parts = [
+            (value / (self.absolute + self.relative * size)).square().flatten(1).mean(1)
+            if value.dim() > 1
+            else (value / (self.absolute + self.relative * size)).square()
+            for value, size in zip(values, sizes, strict=True)
+        ]
+        return torch.stack(parts).double().cpu().sqrt().amax(0)
+
+    def _joint_norm(self, values: State, sizes: State) -> Float[Tensor, "b"]:
+        """Return the norm over the whole batch, rounded as torchdiffeq rounds it."""
+        kind = self.kind(values)
+        absolute, relative = torch.tensor([self.absolute, self.relative]).to(kind)
         parts = []
         for value, size in zip(values, sizes, strict=True):
-            scaled = value / (self.absolute + self.relative * size)
-            parts.append(scaled.square().reshape(len(value), -1).mean(1))
-        means = torch.stack(parts).double().cpu()
-        if self.joint:
-            means = means.mean(1, keepdim=True).expand_as(means)
-        return means.sqrt().amax(0)
+            scaled = value / (absolute + relative * size.to(kind))
+            parts.append(scaled.abs().pow(2).mean().sqrt().double().cpu())
+        return torch.stack(parts).amax().expand(len(values[0]))
+
+    def kind(self, state: State) -> torch.dtype:
+        """Return the precision of norms: torchdiffeq's is float64 for a state of several parts."""
+        precise = len(state) > 1 or not self.joint
+        return torch.float64 if precise else state[0].dtype
 
 
 class _Stretch(NamedTuple):
@@ -178,13 +194,15 @@ def _first_step(
     """Guess a first step of at most `reach` (Hairer, Norsett & Wanner, Solving ODEs I, II.4)."""
     sizes = tuple(each.abs() for each in state)
     d0, d1 = tolerance.norm(state, sizes), tolerance.norm(slope, sizes)
+    kind = tolerance.kind(state)
+    d0, d1 = d0.to(kind), d1.to(kind)
     h0 = torch.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / d1).clamp(max=reach)
-    ahead = rate(u + h0, moved(state, h0, (1.0,), [slope]))
+    ahead = rate(u + h0.double(), moved(state, h0, (1.0,), [slope]))
     bend = tuple(a - b for a, b in zip(ahead, slope, strict=True))
-    d2 = tolerance.norm(bend, sizes) / h0
+    d2 = tolerance.norm(bend, sizes).to(kind) / h0
     steep = torch.maximum(d1, d2)
     h1 = torch.where(steep <= 1e-15, (h0 * 1e-3).clamp(min=1e-6), (0.01 / steep) ** 0.2)
-    return torch.minimum(100 * h0, h1)
+    return torch.minimum(100 * h0, h1).double()
 
 
 def _quartic(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
@@ -87,11 +88,12 @@ def fit(row: Shaped[Tensor, "b"], like: Float[Tensor, "b ..."]) -> Shaped[Tensor
 def moved(
     state: State, dt: Float[Tensor, "b"], weights: Sequence[float], slopes: Sequence[State]
 ) -> State:
-    """Return state + dt * sum of weighted slopes."""
+    """Return state + sum of (dt weight) slope, rounded in torchdiffeq's order."""
     result = []
     for index, each in enumerate(state):
-        total = sum(w * k[index] for w, k in zip(weights, slopes, strict=True) if w)
-        result.append(each + fit(dt, each) * total)
+        gains = fit(dt, each)[..., None] * each.new_tensor(weights)
+        total = (torch.stack([k[index] for k in slopes], dim=-1) * gains).sum(-1)
+        result.append(each + total)
     return tuple(result)
 
 
@@ -106,7 +108,9 @@ def stages(
     """Return the slopes of one step, of which the first is known."""
     slopes = [first]
     for node, row in zip(rule.nodes, rule.rows, strict=True):
-        slopes.append(field(t + node * dt, moved(state, dt, row, slopes)))
+        # The end is one sum, not a product and a sum, so that neighbouring steps meet exactly.
+        time = t + dt if node == 1 else t + node * dt
+        slopes.append(field(time, moved(state, dt, row, slopes)))
     return slopes
 
 

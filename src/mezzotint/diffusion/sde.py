@@ -31,9 +31,26 @@ class Rate(Protocol):
         """Return D at a point of the path."""
         ...
 
+    def pull(self, here: Point) -> float:
+        """Return D / sigma, the weight of the estimated noise in the drift."""
+        ...
+
+
+class Pulling:
+    """What most coefficients share: the pull is the quotient, and 0 where D is."""
+
+    def __call__(self, here: Point) -> float:
+        """Return D at a point of the path."""
+        raise NotImplementedError
+
+    def pull(self, here: Point) -> float:
+        """Return D / sigma, the weight of the estimated noise in the drift."""
+        rate = self(here)
+        return rate / here.sigma if rate else 0.0
+
 
 @dataclass(frozen=True)
-class ConstantRate:
+class ConstantRate(Pulling):
     """D = `norm`; at 0 the equation is the deterministic one."""
 
     norm: float = 1.0
@@ -44,7 +61,7 @@ class ConstantRate:
 
 
 @dataclass(frozen=True)
-class SBDMRate:
+class SBDMRate(Pulling):
     """D = `norm` (sigma sigma' - sigma^2 alpha' / alpha), that of score-based diffusion models.
 
     Infinite where alpha is 0: a flow must then start a little below t = 1.
@@ -64,7 +81,7 @@ class SBDMRate:
 
 
 @dataclass(frozen=True)
-class SigmaRate:
+class SigmaRate(Pulling):
     """D = `norm` sigma."""
 
     norm: float = 1.0
@@ -73,9 +90,13 @@ class SigmaRate:
         """Return D at a point of the path."""
         return self.norm * here.sigma
 
+    def pull(self, here: Point) -> float:  # noqa: ARG002, also where sigma is 0
+        """Return D / sigma, the weight of the estimated noise in the drift."""
+        return self.norm
+
 
 @dataclass(frozen=True)
-class LinearRate:
+class LinearRate(Pulling):
     """D = `norm` t."""
 
     norm: float = 1.0
@@ -86,7 +107,7 @@ class LinearRate:
 
 
 @dataclass(frozen=True)
-class DecreasingRate:
+class DecreasingRate(Pulling):
     """D = (1 - `norm` cos(pi t))^2 / 4: 1 at the noisy end for norm 1, 0 at the clean one."""
 
     norm: float = 1.0
@@ -97,7 +118,7 @@ class DecreasingRate:
 
 
 @dataclass(frozen=True)
-class IncreasingDecreasingRate:
+class IncreasingDecreasingRate(Pulling):
     """D = `norm` sin(pi t)^2."""
 
     norm: float = 1.0
@@ -127,7 +148,7 @@ class Reverse:
 
     def drift(self, estimate: Estimate, here: Point) -> Float[Tensor, "b ..."]:
         """Return -v + D score: the drift for a clock that runs from noise to data."""
-        by_eps = here.d_sigma + self.rate(here) / here.sigma
+        by_eps = here.d_sigma + self.rate.pull(here)
         return -(here.d_alpha * estimate.x0 + by_eps * estimate.eps)
 
     def kick(
@@ -233,7 +254,7 @@ class EulerMaruyama:
     Args:
         diffusion: the coefficient D.
         step: how each interval is walked.
-        last: how the interval that ends where sigma is 0 is walked.
+        last: how the interval that ends at t = 0 is walked.
     """
 
     diffusion: Annotated[Rate, part("diffusion")] = SigmaRate()
@@ -251,6 +272,6 @@ class EulerMaruyama:
         """Yield a step for every interval of the grid."""
         sde = Reverse(denoiser, y, self.diffusion)
         for here, there in pairwise(points(denoiser.path, grid)):
-            move = self.last if there.sigma == 0 else self.step
+            move = self.last if there.t == 0 else self.step
             x, estimate = move(sde, x, here, there, noise)
             yield Step(there.t, x, estimate)

@@ -41,9 +41,12 @@ class Flow:
         path = self.denoiser.path
         # sigma' is infinite at the clean end of a variance-preserving path; the velocity is not.
         t = torch.where(path.scales(t).d_sigma.isfinite(), t, t + 1e-9)
-        scales = path.at(t, x)
-        self.estimate = pushed(self.denoiser(x, t, self.y), scales)
-        return (scales.d_alpha * self.estimate.x0 + scales.d_sigma * self.estimate.eps,)
+        estimate = self.denoiser(x, t, self.y)
+        # An estimate may be more precise than the state.
+        scales = path.at(t, estimate.x0)
+        self.estimate = pushed(estimate, scales)
+        velocity = scales.d_alpha * self.estimate.x0 + scales.d_sigma * self.estimate.eps
+        return (velocity.to(x.dtype),)
 
 
 @runtime_checkable

@@ -87,7 +87,7 @@ def unpatch(
 
 
 class ClassEmbedding(nn.Module):
-    """A table of class vectors; the row after the last class, if there is one, is the null class."""
+    """A table of class vectors; the row after the last class, if any, is the null class."""
 
     def __init__(self, classes: int, width: int, *, null: bool = True) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Adaptive normalisation: x (1 + scale) + shift, with shift and scale regressed from a condition."""
+"""Adaptive normalisation: x (1 + scale) + shift, both regressed from a condition."""
 
 from jaxtyping import Float
 from torch import Tensor, nn

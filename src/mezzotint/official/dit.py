@@ -28,8 +28,8 @@ RENAMES: Final = Renames(
         ("blocks.*.attn.proj.*", "blocks.*.attn.proj.*"),
         ("blocks.*.mlp.fc1.*", "blocks.*.mlp.0.*"),
         ("blocks.*.mlp.fc2.*", "blocks.*.mlp.2.*"),
-        ("blocks.*.adaLN_modulation.1.*", "blocks.*.modulation.1.*"),
-        ("final_layer.adaLN_modulation.1.*", "head.modulation.1.*"),
+        ("blocks.*.adaLN_modulation.1.*", "blocks.*.modulation.linear.*"),
+        ("final_layer.adaLN_modulation.1.*", "head.modulation.linear.*"),
         ("final_layer.linear.*", "head.linear.*"),
     ),
 )

@@ -4,6 +4,8 @@ Its clock runs from noise at 0 to data at 1, the reverse of ours; its network re
 unscaled, and its velocity points towards data.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mezzotint.diffusion.paths import ContinuousVP, Cosine, Linear, Path
+from mezzotint.diffusion.paths import ContinuousVP, Cosine, Linear, Path, Scaled, Scales
 from mezzotint.diffusion.predictions import Eps, Leading, Prediction, Score, Velocity
 from mezzotint.errors import ConfigError
 
@@ -24,6 +26,61 @@ PREDICTIONS: Final[dict[str, Prediction]] = {
     "velocity": Velocity(towards_data=True),
     "noise": Eps(),
     "score": Score(),
+}
+
+
+@dataclass(frozen=True)
+class Single(Scaled):
+    """A path in the release's own arithmetic: float32, from a clock that is float32 too.
+
+    Near its ends that changes noise and score models by 1e-4 of their largest value; `PATHS` are
+    the exact ones.
+
+    Args:
+        curve: alpha, sigma and their rates in SiT's clock.
+        turned: the time is kept in our clock and turned round at each evaluation, as the release
+            does for the likelihood.
+    """
+
+    curve: Callable[[Float[Tensor, "b"]], tuple[Tensor, Tensor, Tensor, Tensor]]
+    turned: bool = False
+
+    def scales(self, t: Float[Tensor, "b"]) -> Scales:
+        """Return alpha, sigma and their rates at `t`."""
+        alpha, sigma, d_alpha, d_sigma = self.curve(self.network_time(t))
+        return Scales(alpha.double(), sigma.double(), -d_alpha.double(), -d_sigma.double())
+
+    def network_time(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+        """Return 1 - t in float32."""
+        return 1 - t.float() if self.turned else (1 - t.double()).float()
+
+    def time_of(self, log_snr: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+        """Refuse: SiT's samplers never ask."""
+        raise NotImplementedError(f"{log_snr}: no inverse in the release's arithmetic")
+
+
+def _linear(t: Float[Tensor, "b"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return t, 1 - t, torch.ones_like(t), -torch.ones_like(t)
+
+
+def _cosine(t: Float[Tensor, "b"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    alpha, sigma = torch.sin(t * math.pi / 2), torch.cos(t * math.pi / 2)
+    return alpha, sigma, math.pi / 2 * sigma, -math.pi / 2 * alpha
+
+
+def _preserving(t: Float[Tensor, "b"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    log_alpha = -0.25 * (1 - t) ** 2 * 19.9 - 0.5 * (1 - t) * 0.1
+    rate = 0.5 * (1 - t) * 19.9 + 0.05
+    alpha = log_alpha.exp()
+    # At t = 1 sigma is 0 and its rate infinite, but their product is needed, and finite.
+    sigma = torch.sqrt(1 - torch.exp(2 * log_alpha)).clamp(min=1e-9)
+    return alpha, sigma, alpha * rate, -(alpha**2) * rate / sigma
+
+
+SINGLE_PATHS: Final[dict[str, Path]] = {
+    "Linear": Single(_linear),
+    "GVP": Single(_cosine),
+    "VP": Single(_preserving),
 }
 
 
@@ -121,5 +178,6 @@ def grid(t0: float, t1: float, points: int, *, last_step_size: float = 0.0) -> F
         points: its `num_steps`: number of points, not of steps.
         last_step_size: whether a step to the clean end follows.
     """
-    body = 1 - torch.linspace(t0, t1, points, dtype=torch.float64)
+    # The release's points are float32, and near an end that is felt.
+    body = 1 - torch.linspace(t0, t1, points, dtype=torch.float32).double()
     return torch.cat([body, body.new_zeros(1)]) if last_step_size > 0 else body

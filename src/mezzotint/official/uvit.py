@@ -102,15 +102,16 @@ class CosineVP(Rounded):
 
     offset: float = 0.008
 
-    def _log_alpha(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
-        def curve(time: Tensor) -> Tensor:
-            return torch.log(torch.cos((time + self.offset) / (1 + self.offset) * math.pi / 2))
+    @property
+    def _base(self) -> float:
+        return math.log(math.cos(self.offset / (1 + self.offset) * math.pi / 2))
 
-        return curve(t) - curve(torch.zeros_like(t))
+    def _log_alpha(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+        angle = (t + self.offset) / (1 + self.offset) * math.pi / 2
+        return torch.log(torch.cos(angle)) - self._base
 
     def _time_at(self, log_alpha: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
-        base = math.log(math.cos(self.offset / (1 + self.offset) * math.pi / 2))
-        angle = torch.arccos(torch.exp(log_alpha + base))
+        angle = torch.arccos(torch.exp(log_alpha + self._base))
         return (angle * 2 * (1 + self.offset) / math.pi - self.offset).double()
 
 

@@ -6,9 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
+
+from mezzotint.noise import mix
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,22 @@ class Ranks:
         ids = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=ids)
 
-    def mean(self, value: Tensor) -> Tensor:
-        """Return the average of `value` over the ranks."""
+    def gather(self, rows: Shaped[Tensor, "b"]) -> Shaped[Tensor, "all"]:
+        """Return the rows of every rank, in the order of the ranks, on the CPU."""
         if self.count == 1:
-            return value
-        total = value.detach().clone()
-        dist.all_reduce(total)
-        return total / self.count
+            return rows.cpu()
+        here = rows.to(self.device)
+        parts = [torch.empty_like(here) for _ in range(self.count)]
+        dist.all_gather(parts, here)
+        return torch.cat(parts).cpu()
+
+    @contextmanager
+    def seeded(self, *numbers: int) -> Iterator[None]:
+        """Seed the global generators, which dropout draws from, and put them back afterwards."""
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(cuda):
+            torch.manual_seed(mix(*numbers, self.rank))
+            yield
 
     def wait(self) -> None:
         """Wait until every rank is here."""

@@ -33,6 +33,13 @@ class EMA:
             warm = min(decay, (1 + step) / (10 + step))
             torch._foreach_lerp_(list(average.values()), live, 1 - warm)
 
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Set every average to the current weights."""
+        for average in self.averages.values():
+            for name, tensor in average.items():
+                tensor.copy_(self._live[name])
+
     def state(self) -> dict[str, Tensor]:
         """Return every average under "decay/name"."""
         return {f"{d}/{n}": a for d, each in self.averages.items() for n, a in each.items()}

@@ -1,6 +1,7 @@
 """The training loop: an iterator of states. Logging, saving and sampling belong to its caller."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
@@ -26,6 +27,8 @@ class LoopPlan:
         clip: largest norm of the gradient, or None.
         rate: learning rate by step, counted from 0.
         patience: steps in a row that may be skipped for a loss that is no number.
+        seed: of what a network draws by itself (dropout); a step's draws depend on it, the step
+            and the rank, so a resumed run has no generator to restore.
     """
 
     steps: int
@@ -33,6 +36,7 @@ class LoopPlan:
     clip: float | None
     rate: Callable[[int], float]
     patience: int
+    seed: int
 
 
 @dataclass
@@ -41,8 +45,8 @@ class State:
 
     Attributes:
         step: optimiser steps done, skipped ones included.
-        loss: mean over this rank's share of the batch.
-        each, t: cost and time of each image of that share.
+        loss: mean over the batch.
+        each, t: cost and time of each image of the batch, those of all ranks.
         norm: of the gradient, before clipping.
         lr: the learning rate used.
         skipped: whether the step was skipped for a loss or gradient that is no number.
@@ -80,26 +84,28 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = state.lr
         optimiser.zero_grad()
-        _gather(state, _backward(objective, network, loader(state.step), plan.accumulate))
-        limit = float("inf") if plan.clip is None else plan.clip
-        norm = nn.utils.clip_grad_norm_(trained, limit)
-        state.norm = float(norm)
-        state.skipped = ranks.agree(not (torch.isfinite(norm) and state.loss == state.loss))
+        with ranks.seeded(plan.seed, 7, state.step):
+            losses = _backward(objective, network, loader(state.step), plan.accumulate)
+        _gather(state, losses, ranks)
+        state.norm = _clip(trained, plan.clip)
+        state.skipped = ranks.agree(not math.isfinite(state.loss + state.norm))
         state.step += 1
         if state.skipped:
-            _count_skip(state, plan)
+            state.in_a_row += 1
         else:
             optimiser.step()
             state.in_a_row = 0
             ema.update(state.step)
         yield state
+        _check(state, plan)
 
 
 def _backward(objective: Objective, network: nn.Module, batch: Batch, pieces: int) -> list[Loss]:
     """Add up the gradients of a batch, piece by piece; ranks meet at the last one."""
     losses = []
-    for index, piece in enumerate(_cut(batch, pieces)):
-        with _apart(network, wait=index < pieces - 1):
+    cut = list(_cut(batch, pieces))  # fewer than asked for, if the batch is small
+    for index, piece in enumerate(cut):
+        with _apart(network, wait=index < len(cut) - 1):
             loss = objective(piece)
             (loss.total * (len(piece) / len(batch))).backward()
         losses.append(loss)
@@ -119,14 +125,21 @@ def _apart(network: nn.Module, *, wait: bool) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _gather(state: State, losses: list[Loss]) -> None:
-    state.each = torch.cat([loss.each.float().cpu() for loss in losses])
-    state.t = torch.cat([loss.t for loss in losses])
+def _gather(state: State, losses: list[Loss], ranks: Ranks) -> None:
+    state.each = ranks.gather(torch.cat([loss.each.float() for loss in losses]))
+    state.t = ranks.gather(torch.cat([loss.t for loss in losses]))
     state.loss = float(state.each.mean())
 
 
-def _count_skip(state: State, plan: LoopPlan) -> None:
-    state.in_a_row += 1
+def _clip(parameters: Sequence[nn.Parameter], limit: float | None) -> float:
+    """Scale the gradient down to `limit`; return its norm before that."""
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if limit is not None:
+        nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    return float(norm)
+
+
+def _check(state: State, plan: LoopPlan) -> None:
     if state.in_a_row >= plan.patience:
         raise NumericError(
             f"step {state.step}: loss or gradient was not finite {state.in_a_row} steps in a row; "

@@ -1,10 +1,11 @@
 """Objectives: what a batch costs. Denoising draws a time and noise, and scores the prediction."""
 
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
+from pydantic import Field
 from torch import Tensor
 
 from mezzotint.data.loader import Batch
@@ -50,7 +51,7 @@ class Times(Protocol):
 class UniformTimes:
     """All times alike."""
 
-    low: float = 1e-4
+    low: Annotated[float, Field(gt=0, lt=1)] = 1e-4
 
     def __call__(self, uniform: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
         """Map [0, 1) to (`low`, 1]."""
@@ -62,7 +63,7 @@ class LogitNormalTimes:
     """logit(t) is normal: most of the training in the middle (Esser et al., arXiv 2403.03206)."""
 
     mean: float = 0.0
-    deviation: float = 1.0
+    deviation: Annotated[float, Field(gt=0)] = 1.0
 
     def __call__(self, uniform: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
         """Map uniform numbers through the normal quantile and the sigmoid."""

@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import torch
+from pydantic import Field
 from torch import nn
 
 
@@ -41,7 +42,7 @@ class CosineRate:
 class FinalRate:
     """The peak, then straight down to `last` over the closing `share` of the run."""
 
-    share: float = 0.2
+    share: Annotated[float, Field(gt=0, le=1)] = 0.2
     last: float = 0.0
 
     def __call__(self, progress: float) -> float:

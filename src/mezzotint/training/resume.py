@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from mezzotint.checkpoint import read_tensors, write_tensors
+from mezzotint.checkpoint import load_strictly, read_tensors, write_tensors
 from mezzotint.errors import CheckpointError
 from mezzotint.training.ema import EMA
 
@@ -54,27 +54,43 @@ def load(
     """Take back the newest state that can be read, and return its note; None if there is none.
 
     Raises:
-        CheckpointError: there are checkpoints, and none of them can be read.
+        CheckpointError: there are checkpoints, and none of them can be read, or the newest one
+            that can be read is of another network.
     """
     problems = []
     for path in reversed(files(folder)):
         try:
-            tensors, note = read_tensors(path)
+            tensors, note = _read(path)
         except CheckpointError as error:
             problems.append(str(error))
             continue
-        _fill(tensors, network, ema, optimiser)
+        _fill(tensors, network, ema, optimiser, path)
         return note
     if problems:
         raise CheckpointError(problems[0])
     return None
 
 
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, note = read_tensors(path)
+    if "step" not in note:
+        raise CheckpointError(f"{path}: not the state of a run (its header names no step)")
+    return tensors, note
+
+
 def _fill(
-    tensors: Mapping[str, Tensor], network: nn.Module, ema: EMA, optimiser: torch.optim.Optimizer
+    tensors: Mapping[str, Tensor],
+    network: nn.Module,
+    ema: EMA,
+    optimiser: torch.optim.Optimizer,
+    path: Path,
 ) -> None:
-    network.load_state_dict(_under(tensors, "network/"))
-    ema.load(_under(tensors, "ema/"))
+    load_strictly(network, _under(tensors, "network/"), path)
+    averages = _under(tensors, "ema/")
+    missing = sorted(ema.state().keys() - averages.keys())
+    if missing:
+        raise CheckpointError(f"{path}: the average {missing[0]} is missing")
+    ema.load(averages)
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _under(tensors, "optimiser/").items():
         index, _, key = name.partition("/")

@@ -1,12 +1,14 @@
 """Where numbers and pictures of a run go: always a JSON-lines file, and a tracker if asked."""
 
 import json
+import math
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from mezzotint.errors import MissingExtraError, OutputError
+from mezzotint.checkpoint import cannot_write, write_text
+from mezzotint.errors import MissingExtraError
 
 
 class Tracker(Protocol):
@@ -30,22 +32,37 @@ class Lines:
     """
 
     def __init__(self, path: Path, step: int) -> None:
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        # A kill can leave half a line at the end; it is written again.
-        whole = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        path.write_text("".join(line + "\n" for line in whole), "utf-8")
+        lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
+        write_text(path, "".join(line + "\n" for line in lines if _step(line) <= step))
         self._path = path
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Append a line."""
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **values}) + "\n")
+                file.write(json.dumps(_plain({"step": step, **values})) + "\n")
         except OSError as error:
-            raise OutputError(f"{self._path}: cannot be written: {error}") from None
+            raise cannot_write(self._path, error) from None
 
     def close(self) -> None:
         """Every line is on disk already."""
+
+
+def _step(line: str) -> float:
+    """Return the step of a line; infinity for what a kill has left half written."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+def _plain(value: Any) -> Any:
+    """Replace numbers that JSON does not know, nan and the infinities, by null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class TensorBoard:

@@ -1,0 +1,128 @@
+"""What the verbs share: talking on stderr, results on stdout, folders that are not overwritten."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mezzotint.errors import DataError, MezzotintError, OutputError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+def say(line: str) -> None:
+    """Tell a person something, on stderr."""
+    typer.echo(line, err=True)
+
+
+def result(values: dict[str, Any], *, as_json: bool) -> None:
+    """Print results on stdout: one JSON object, or a line a value."""
+    if as_json:
+        typer.echo(json.dumps(values, ensure_ascii=False))
+        return
+    for name, value in values.items():
+        typer.echo(f"{name}: {value}")
+
+
+def fresh(folder: Path, *, force: bool) -> None:
+    """Refuse a folder that holds anything; with `force`, move it aside so that nothing is lost.
+
+    Raises:
+        OutputError: it holds something, or is a file.
+    """
+    from mezzotint.run import move_aside
+
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        if not force:
+            raise OutputError(
+                f"{folder}: already holds results; choose another --out, "
+                "or --force to move them aside"
+            )
+        say(f"moved {folder} to {move_aside(folder)}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error}") from None
+
+
+def seeds(text: str) -> list[int]:
+    """Read seeds: "7", "0,3,9", or "0:8" for 0 to 7.
+
+    Raises:
+        DataError: it is none of these.
+    """
+    try:
+        if ":" in text:
+            first, last = (int(part) for part in text.split(":"))
+            found = list(range(first, last))
+        else:
+            found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found:
+        raise DataError(f"--seeds {text!r}: expected a number, a list 0,3,9 or a range 0:8")
+    return found
+
+
+def device_of(name: str) -> str:
+    """Return the device to use: the name itself, or the best one there is for "auto"."""
+    import torch
+
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = best if name == "auto" else name
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise MezzotintError(
+            f"--device {name}: not available here ({reason}); expected auto, cpu, cuda or mps"
+        ) from None
+    return chosen
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator["Bar"]:
+    """Show progress on stderr: a live bar on a terminal, a line now and then elsewhere."""
+    from rich import progress as rich
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    columns = (
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.TextColumn("{task.completed}/{task.total}"),
+        rich.TextColumn("{task.fields[note]}"),
+        rich.TimeElapsedColumn(),
+        rich.TimeRemainingColumn(),
+    )
+    live = rich.Progress(*columns, console=console, disable=not console.is_terminal)
+    with live:
+        yield Bar(live, live.add_task(what, total=total, note=""), what, total)
+
+
+class Bar:
+    """One bar; where there is no terminal it prints about twenty lines instead."""
+
+    def __init__(self, live: "Progress", task: "TaskID", what: str, total: int) -> None:
+        self._live, self._task, self._what, self._total = live, task, what, total
+        self._said = 0
+
+    def at(self, done: int, note: str = "") -> None:
+        """Say that `done` of the total are done."""
+        self._live.update(self._task, completed=done, note=note)
+        share = done * 20 // max(self._total, 1)
+        if self._live.disable and share > self._said:
+            self._said = share
+            sys.stderr.write(f"{self._what}: {done}/{self._total} {note}\n")
+
+
+def every(items: Sequence[str] | None) -> list[str] | None:
+    """Return the items of a repeated option, each of which may be a comma-separated list."""
+    if not items:
+        return None
+    return [part.strip() for item in items for part in item.split(",") if part.strip()]

@@ -1,0 +1,44 @@
+"""`mezzotint show` explains models, recipes and kinds."""
+
+import json
+
+import pytest
+
+from mezzotint import kinds
+from tests.cli.conftest import Cli
+
+
+def test_nothing_lists_what_there_is(cli: Cli):
+    found = json.loads(cli("show", "--json").out)
+    assert "digits" in found["recipes"]
+    assert found["kinds"].keys() == kinds.KINDS.keys()
+
+
+def test_a_model(cli: Cli, model):
+    found = json.loads(cli("show", model, "--json").out)
+    embeddings = (3 * 16 + 1) * 16 + (256 + 1) * 16 + (16 + 1) * 16 + 4 * 16 + 4 * 16
+    block = (16 + 1) * 48 + (16 + 1) * 16 + (16 + 1) * 64 + (64 + 1) * 16 + (16 + 1) * 96
+    head = (16 + 1) * 48 + (16 + 1) * 32
+    expected = embeddings + block + head
+    assert found["parameters"] == expected
+    assert found["config"]["classes"] == ["cat", "dog", "red fox"]
+    assert found["multiply_adds"] > 0
+
+
+def test_a_recipe_is_shown_complete(cli: Cli):
+    recipe = json.loads(cli("show", "digits", "--json").out)["recipe"]
+    assert recipe["model"]["network"]["num_classes"] == 10
+    assert recipe["tokenizer"] == {"kind": "pixels", "size": 8}
+
+
+@pytest.mark.parametrize("kind", ["dit", "ddim", "linear", "discrete-vp", "digits"])
+def test_a_kind(cli: Cli, kind):
+    done = cli("show", kind)
+    assert done.code == 0
+    assert kind in done.out
+
+
+def test_an_unknown_word_is_answered_with_the_nearest(cli: Cli):
+    done = cli("show", "ancestrall")
+    assert done.code == 1
+    assert "did you mean ancestral" in done.err

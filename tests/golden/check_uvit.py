@@ -1,0 +1,200 @@
+"""U-ViT's solvers, schedules and losses (uvit.md, sections 2.6, 5 and 10)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mezzotint.diffusion.denoiser import NetworkDenoiser
+from mezzotint.diffusion.dpm import DPMSolver, DPMSolverMultistep, Equal, Fast, Nested
+from mezzotint.diffusion.exponential import Classic, Data, NoiseTarget, Taylor
+from mezzotint.diffusion.grids import Even, LogSNR
+from mezzotint.diffusion.paths import ContinuousVP, DiscreteVP, ScaledLinearBetas
+from mezzotint.diffusion.predictions import Eps, Truth
+from mezzotint.diffusion.samplers import Step
+from mezzotint.diffusion.sde import ConstantRate, EulerMaruyama, SBDMRate
+from mezzotint.nn.embed import time_features, unpatch
+from mezzotint.noise import TapeNoise
+from mezzotint.official.uvit import LATEST_COSINE, CosineVP, DiscreteSD, LinearVP
+from tests.golden.case import Case, broadcast, checks
+
+SOLVER = 2e-5  # of the largest value
+
+
+class Toy:
+    """eps(x, t) = (a + b t) (W x) + c t K, and a record of the times it was asked at."""
+
+    def __init__(self, case: Case, clock: float) -> None:
+        self.a, self.b, self.c = case.input("toy_abc").tolist()
+        self.weight, self.offset = case.input("toy_W"), case.input("toy_K")
+        self.clock, self.times = clock, list[float]()
+
+    def __call__(self, x: Tensor, time: Tensor, y: Tensor) -> Tensor:
+        self.times.append(float(time[0]) / self.clock)
+        t = broadcast(time / self.clock, x)
+        mixed = torch.einsum("oc,bchw->bohw", self.weight.to(x), x)
+        return (self.a + self.b * t) * mixed + self.c * t * self.offset.to(x)
+
+
+PATHS = {
+    "pp_discrete_sd": DiscreteSD(),
+    "pp_linear": LinearVP(clock=1000.0),
+    "v1_linear": LinearVP(),
+    "discrete SD": DiscreteSD(),
+}
+
+
+def walk(case: Case, sampler, path, grid: Tensor) -> tuple[list[Step], list[float]]:
+    toy = Toy(case, path.clock)
+    x = case.input("x_T")
+    y = torch.zeros(len(x), dtype=torch.long)
+    steps = list(sampler(NetworkDenoiser(toy, path, Eps()), x, y, grid, TapeNoise([])))
+    return steps, toy.times
+
+
+def single_step(run: dict, path):
+    """Return the solver of a run and its grid."""
+    first = run["kind"].startswith("v1")
+    order, steps = run.get("order", 3), run["steps"]
+    ends = {"start": run.get("T", 1.0), "end": run["eps"]}
+    skip = run.get("skip_type", "logSNR" if first else "time_uniform")
+    outer = LogSNR(**ends) if skip == "logSNR" else Even(**ends)
+    fast = run.get("fast_version", run.get("method", "fast") == "fast")
+    plan = Fast(order) if fast else Equal(order)
+    if not fast:
+        steps = steps // order * order
+    nested = first or not fast
+    target = NoiseTarget() if first or not run.get("predict_x0", True) else Data()
+    form = Taylor() if run.get("solver_type") == "taylor" else Classic()
+    grid = Nested(outer, plan)(path, steps) if nested else outer(path, steps)
+    return DPMSolver(plan, target, form), grid
+
+
+@checks("uvit", r"DPM_Solver", "output/*/step_orders", "output/*/steps", "input/toy_abc")
+def single_step_solvers(case: Case) -> None:
+    for name, run in case.config["runs"].items():
+        path = PATHS[run["kind"]]
+        sampler, grid = single_step(run, path)
+        steps, times = walk(case, sampler, path, grid)
+        orders = torch.tensor(sampler.plan.orders(len(grid) - 1))
+        case.expect(f"{name}/step_orders", orders)
+        ends = torch.tensor([float(grid[0]), *(step.t for step in steps)], dtype=torch.float64)
+        case.expect(f"{name}/step_times", torch.stack([ends[:-1], ends[1:]], 1), atol=2e-5)
+        case.expect(f"{name}/model_times", torch.tensor(times, dtype=torch.float64), atol=2e-5)
+        case.expect(f"{name}/steps", torch.stack([step.x for step in steps]), of_max=SOLVER)
+        case.expect(f"{name}/final", steps[-1].x, of_max=SOLVER)
+
+
+@checks("uvit", r"multistep", "output/*/model_times", "output/*/steps", "input/toy_abc")
+def multistep_solvers(case: Case) -> None:
+    for name, run in case.config["runs"].items():
+        path = PATHS[run["schedule"]]
+        ends = {"start": run.get("T", 1.0), "end": run["eps"]}
+        outer = Even(**ends) if run["skip_type"] == "time_uniform" else LogSNR(**ends)
+        target = Data() if run["predict_x0"] else NoiseTarget()
+        form = Taylor() if run["solver_type"] == "taylor" else Classic()
+        sampler = DPMSolverMultistep(run["order"], target, form)
+        steps, times = walk(case, sampler, path, outer(path, run["steps"]))
+        case.expect(f"{name}/model_times", torch.tensor(times, dtype=torch.float64), atol=2e-5)
+        case.expect(f"{name}/steps", torch.stack([step.x for step in steps]), of_max=SOLVER)
+        case.expect(f"{name}/final", steps[-1].x, of_max=SOLVER)
+
+
+@checks("uvit", r"sde\.py:euler_maruyama", "output/sde", "output/ode", "input/toy_abc")
+def reverse_sde(case: Case) -> None:
+    path = ContinuousVP()
+    steps, eps = case.config["steps"], case.config["eps"]
+    grid = Even(start=case.config["T"], tail=eps)(path, steps)
+    x = case.input("x_T")
+    denoiser = NetworkDenoiser(Toy(case, path.clock), path, Eps())
+    y = torch.zeros(len(x), dtype=torch.long)
+    noise = TapeNoise(case.input("noise"))
+    trace = [x, *(s.x for s in EulerMaruyama(SBDMRate())(denoiser, x, y, grid, noise))]
+    case.expect("sde_trace", torch.stack(trace), of_max=SOLVER)
+    case.expect("sde", trace[-1], of_max=SOLVER)
+    *_, last = EulerMaruyama(ConstantRate(0.0))(denoiser, x, y, grid, TapeNoise([x] * steps))
+    case.expect("ode", last.x, of_max=SOLVER)
+
+
+@checks("uvit", r"NoiseScheduleVP", "output/*/log_alpha", "input/t", "input/lambda")
+def schedules(case: Case) -> None:
+    t, lamda = case.input("t"), case.input("lambda")
+    for name, path in {
+        "discrete": DiscreteSD(),
+        "linear": LinearVP(),
+        "cosine": CosineVP(),
+    }.items():
+        inside = t.clamp(max=LATEST_COSINE) if name == "cosine" else t
+        scales = path.scales(inside)
+        case.expect(f"{name}/log_alpha", scales.alpha.log(), atol=1e-6, rtol=1e-5)
+        case.expect(f"{name}/sigma", scales.sigma, atol=1e-6, rtol=1e-5)
+        case.expect(f"{name}/lambda", path.log_snr(inside), atol=1e-5, rtol=1e-5)
+        case.expect(f"{name}/inverse_lambda", path.time_of(lamda), atol=1e-6, rtol=1e-5)
+    case.expect("sd_betas", ScaledLinearBetas().betas(1000), rtol=1e-12)
+    chain = DiscreteVP(ScaledLinearBetas())
+    case.expect("cum_alphas", chain.signal, rtol=1e-12)
+    case.expect("cum_betas", 1 - chain.signal, rtol=1e-10, atol=1e-15)
+    vp = ContinuousVP().scales(t)
+    case.expect("vpsde/cum_alpha", vp.alpha**2, rtol=1e-5)
+    case.expect("vpsde/cum_beta", vp.sigma**2, rtol=1e-4, atol=1e-7)
+    case.expect("vpsde/snr", (vp.alpha / vp.sigma) ** 2, rtol=1e-4)
+    case.expect("vpsde_cosine/cum_alpha", cosine_signal(t), rtol=1e-5, atol=1e-7)
+    grids(case)
+
+
+def cosine_signal(t: Tensor) -> Tensor:
+    return CosineVP(single=False).scales(t).alpha ** 2
+
+
+def grids(case: Case) -> None:
+    for name in case.outputs("discrete/timesteps_*"):
+        kind, _, steps = name.rpartition("_")
+        made: Any = {
+            "discrete/timesteps_time_uniform": Even(end=1e-3),
+            "discrete/timesteps_logSNR": LogSNR(),
+        }.get(kind)
+        if made is None:
+            root = torch.linspace(1.0, 1e-3**0.5, int(steps) + 1, dtype=torch.float64)
+            case.expect(name, root**2, atol=2e-6)
+        else:
+            case.expect(name, made(DiscreteSD(), int(steps)), atol=1e-5)
+    for name in case.outputs("linear/fast*_orders"):
+        count = int(name.removeprefix("linear/fast").removesuffix("_orders"))
+        orders = Fast().orders(count)
+        case.expect(name, torch.tensor(orders))
+        edges = LogSNR(end=1e-4)(LinearVP(), len(orders))
+        case.expect(name.replace("orders", "timesteps"), edges, atol=1e-5)
+
+
+@checks("uvit", r"LSimple", "output/loss_per_sample", "input/n", "input/x0")
+def losses(case: Case) -> None:
+    chain = DiscreteVP(ScaledLinearBetas(), clock_shift=1.0)
+    draw(case, chain, case.input("n").double() / chain.steps, 1000.0, "x_n", "loss_per_sample")
+    vp = ContinuousVP()
+    draw(case, vp, case.input("vp_t").double(), vp.clock, "vp_x_t", "vp_loss_per_sample")
+
+
+def draw(case: Case, path, t: Tensor, clock: float, noisy: str, loss: str) -> None:
+    x0, eps = case.input("x0"), case.input("eps")
+    scales = path.at(t, x0)
+    x = scales.alpha * x0 + scales.sigma * eps
+    denoiser = NetworkDenoiser(Toy(case, clock), path, Eps())
+    out = denoiser.outputs(x, t, torch.zeros(len(x), dtype=torch.long))
+    case.expect(noisy, x, of_max=SOLVER)
+    case.expect(loss, Eps().loss(out, Truth(x0, eps, x, scales)), of_max=SOLVER)
+
+
+@checks("uvit", r"timestep_embedding", "output/emb_0", "input/t_0")
+def time_embedding(case: Case) -> None:
+    for index, dim in enumerate(case.config["dims"]):
+        case.expect(f"emb_{index}", time_features(case.input(f"t_{index}"), dim), atol=1e-5)
+
+
+@checks("uvit", r"unpatchify", "output/tokens_0", "input/img_0")
+def patches(case: Case) -> None:
+    for index, each in enumerate(case.config["cases"]):
+        image, patch = case.input(f"img_{index}"), each["patch"]
+        shape = (image.shape[2] // patch, image.shape[3] // patch)
+        tokens = case.tensors[f"output/tokens_{index}"]
+        assert torch.equal(unpatch(tokens, shape, patch), image)
+        case.compared.add(f"tokens_{index}")

@@ -1,0 +1,86 @@
+"""Quirks of the releases are named options: each changes something, and only what it says."""
+
+import pytest
+import torch
+
+from mezzotint.diffusion.dpm import DPMSolver, Fast, Nested
+from mezzotint.diffusion.exponential import NoiseTarget
+from mezzotint.diffusion.grids import Even, LogSNR, Respaced
+from mezzotint.diffusion.paths import ContinuousVP, DiscreteVP, ScaledLinearBetas, log_snr
+from mezzotint.diffusion.samplers import DDIM
+from mezzotint.errors import ConfigError
+from mezzotint.noise import SeededNoise
+from mezzotint.official.sit import PATHS, SINGLE_PATHS, Transport, grid
+from mezzotint.official.uvit import DiscreteSD, LinearVP
+from tests.laws.models import Gaussian, last
+
+TIMES = torch.tensor([0.003, 0.25, 0.6, 0.999], dtype=torch.float64)
+Y = torch.tensor([0, 0])
+
+
+def walk(sampler, path, times):
+    noise = SeededNoise([1, 2])
+    x = noise(torch.zeros(2, 3, 4, 4, dtype=torch.float64))
+    return last(sampler(Gaussian(path), x, Y, times, noise))
+
+
+@pytest.mark.parametrize(
+    ("rounded", "exact"),
+    [
+        (LinearVP, ContinuousVP()),
+        (DiscreteSD, DiscreteVP(ScaledLinearBetas(), clock_shift=1.0)),
+    ],
+)
+def test_uvit_schedules_are_our_paths_up_to_their_arithmetic(rounded, exact):
+    wanted = exact.scales(TIMES)
+    found, single = rounded(single=False).scales(TIMES), rounded().scales(TIMES)
+    for name in ("alpha", "sigma"):
+        assert torch.allclose(getattr(found, name), getattr(wanted, name), rtol=1e-9)
+        gap = (getattr(single, name) / getattr(wanted, name) - 1).abs().max()
+        assert 1e-9 < gap < 1e-4
+    lambdas = log_snr(exact, TIMES)
+    assert torch.allclose(rounded(single=False).time_of(lambdas), TIMES, rtol=1e-9)
+    assert torch.allclose(rounded().time_of(lambdas), TIMES, rtol=1e-4)
+
+
+def test_uvit_sampling_in_float32_arithmetic_moves_by_its_cancellation():
+    made = Nested(LogSNR(end=1e-4), Fast())
+    sampler = DPMSolver(Fast(), NoiseTarget())
+    exact, off, on = (
+        walk(sampler, path, made(path, 10))
+        for path in (ContinuousVP(), LinearVP(single=False), LinearVP())
+    )
+    largest = exact.abs().max()
+    assert (off - exact).abs().max() < 1e-8 * largest
+    assert 1e-7 * largest < (on - exact).abs().max() < 1e-3 * largest
+
+
+def test_dit_s_float32_signal_is_felt_next_to_data_only():
+    times = Respaced()(DiscreteVP(), 1000)
+    off, on = (walk(DDIM(single=single), DiscreteVP(), times[-4:-1]) for single in (False, True))
+    assert 1e-8 < (off - on).abs().max() < 1e-3
+    off, on = (walk(DDIM(single=single), DiscreteVP(), times[:4]) for single in (False, True))
+    assert (off - on).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_sit_s_float32_paths_are_ours_up_to_rounding(name):
+    for one, two in zip(SINGLE_PATHS[name].scales(TIMES), PATHS[name].scales(TIMES), strict=True):
+        assert torch.allclose(one, two, rtol=1e-3, atol=1e-6)
+
+
+def test_sit_s_sample_eps_slip_is_an_option():
+    slip = Transport("VP", "noise", sample_eps=0.01)
+    assert slip.eps(sampling=True) == 1e-3
+    meant = Transport("VP", "noise", sample_eps=0.01, tests_train_eps=False)
+    assert meant.eps(sampling=True) == 0.01
+    with pytest.raises(ConfigError, match="sample_eps"):
+        Transport("VP", "noise", train_eps=0.01).eps(sampling=True)
+    kept = Transport("VP", "noise", train_eps=0.01, tests_train_eps=False)
+    assert (kept.eps(sampling=True), kept.eps(sampling=False)) == (1e-3, 0.01)
+    assert Transport("GVP", "velocity", 0.1, 0.1).interval(sampling=True) == (0.0, 1.0)
+
+
+def test_sit_s_points_are_our_times():
+    ours = grid(0.0, 0.96, 5, last_step_size=0.04)
+    assert torch.allclose(ours, Even(tail=0.04)(PATHS["Linear"], 5), atol=1e-7)

@@ -1,0 +1,54 @@
+"""A training run so small that a step takes milliseconds: 8 x 8 digits, a DiT of 20,000 weights."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mezzotint import config, recipe
+from mezzotint.run import Run
+from mezzotint.training.distributed import Ranks
+
+TREE: dict[str, Any] = {
+    "model": {
+        "kind": "diffusion",
+        "network": {"kind": "dit", "width": 16, "depth": 2, "heads": 2, "patch": 4},
+        "path": "linear",
+        "prediction": {"kind": "x0", "weighting": "velocity-space"},
+    },
+    "data": {"kind": "digits", "balanced": True},
+    "train": {
+        "steps": 12,
+        "batch": 8,
+        "lr": 1e-3,
+        "warmup": 3,
+        "decay": {"kind": "cosine"},
+        "clip": 1.0,
+        "ema": [0.9, 0.99],
+        "precision": "float32",
+        "log_every": 3,
+        "validate_every": 5,
+        "validate_images": 16,
+        "sample_every": 7,
+    },
+    "sampling": {"sampler": "ddim", "steps": 2, "guidance": {"kind": "constant", "scale": 1.5}},
+}
+ALONE = Ranks(0, 1, torch.device("cpu"))
+
+
+def resolved(*settings: str) -> recipe.Recipe:
+    """Return the recipe, with settings such as "train.steps=5" laid over it."""
+    return recipe.resolve(config.override(TREE, settings))
+
+
+def tiny(folder: Path, *settings: str, ranks: Ranks = ALONE, **options: Any) -> Run:
+    """Return a run in a folder; it is not opened."""
+    return Run(resolved(*settings), folder, ranks, **options)
+
+
+def finish(run: Run) -> Run:
+    """Open a run and train it to its end."""
+    run.open()
+    for _ in run.fit():
+        pass
+    return run
