@@ -15,13 +15,15 @@ from mezzotint.card import model_card
 from mezzotint.data.draw import grid
 from mezzotint.data.images import Images
 from mezzotint.diffusion.denoiser import NetworkDenoiser
-from mezzotint.generator import Generator
+from mezzotint.generator import Generator, load
 from mezzotint.recipe import Recipe
 from mezzotint.training.ema import EMA
 from mezzotint.training.watch import HeldOut
 
 _CELLS: Final = 8
 """Classes and seeds of the sample grids."""
+DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""Forms in which a model is published."""
 _SIDE: Final = 64
 """Smaller images are enlarged to about this."""
 
@@ -81,11 +83,28 @@ class Averaged:
         )
 
 
-def export(generator: Generator, folder: Path) -> None:
-    """Write a model, its config and its card."""
-    generator.save(folder)
-    card = model_card(folder.name, config.dump(generator.tree))
+def export(
+    generator: Generator, folder: Path, *, dtype: torch.dtype | None = None, picture: str = ""
+) -> None:
+    """Write a model, its config and its card.
+
+    Args:
+        generator: the model.
+        folder: made if it is missing.
+        dtype: of the trained tensors in the file; theirs by default.
+        picture: file in `folder` that the card shows, if there is one.
+    """
+    generator.save(folder, dtype=dtype)
+    card = model_card(folder.name, config.dump(generator.tree), picture)
     checkpoint.write_text(folder / "README.md", card)
+
+
+def publish(generator: Generator, folder: Path, dtype: torch.dtype) -> None:
+    """Write a model that can be shared, with a grid of its samples."""
+    export(generator, folder, dtype=dtype, picture="preview.png")
+    # Drawn by what was written, so that the picture shows what a user will get.
+    picture = sheet(load(folder))
+    checkpoint.replace_file(folder / "preview.png", lambda draft: picture.save(draft, format="PNG"))
 
 
 def sheet(generator: Generator) -> Image.Image:

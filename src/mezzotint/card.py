@@ -6,14 +6,15 @@ from typing import Any
 import yaml
 
 
-def model_card(name: str, tree: Mapping[str, Any]) -> str:
+def model_card(name: str, tree: Mapping[str, Any], picture: str = "") -> str:
     """Return the card of a model as Markdown, from its config tree alone.
 
     Args:
         name: of the model or run.
         tree: the stored config tree, plain data.
+        picture: file beside the card that shows samples.
     """
-    made = tree["provenance"]
+    made = tree.get("provenance", {})
     classes = tree["classes"]
     head = {"library_name": "mezzotint", "tags": ["class-conditional-image-generation"]}
     network = tree["model"]["network"]
@@ -21,10 +22,9 @@ def model_card(name: str, tree: Mapping[str, Any]) -> str:
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# {name}",
         f"A {network['kind']} on {tree['tokenizer']['kind']}, "
-        f"{len(classes) or 'no'} classes, trained on {made['seen']:,} images drawn from "
-        f"{made['data_images']:,} in {made['seconds'] / 3600:.2f} h. "
-        f"The weights are the average with decay {made['ema']}.",
+        f"{len(classes) or 'no'} classes. {_training(made)}",
         f"Classes: {', '.join(classes) or 'none'}.",
+        *([f"![Samples: a row a class, a column a seed]({picture})"] if picture else []),
         f"```\nmezzotint sample {name}\n```",
         "## Sampling recipe",
         f"```yaml\n{yaml.safe_dump(tree['sampling'], sort_keys=False)}```",
@@ -32,3 +32,13 @@ def model_card(name: str, tree: Mapping[str, Any]) -> str:
         f"```yaml\n{yaml.safe_dump(made, sort_keys=False, allow_unicode=True)}```",
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _training(made: Mapping[str, Any]) -> str:
+    """Say how a model was trained, as far as its checkpoint tells."""
+    if not {"seen", "data_images", "seconds", "ema"} <= made.keys():
+        return "How it was trained is not recorded."
+    return (
+        f"Trained on {made['seen']:,} images drawn from {made['data_images']:,}, in "
+        f"{made['seconds'] / 3600:.2f} h. The weights are the average with decay {made['ema']}."
+    )

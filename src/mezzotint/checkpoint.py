@@ -42,7 +42,10 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        draft.touch()
+        mode = draft.stat().st_mode
         write(draft)
+        draft.chmod(mode)  # safetensors makes files that only their owner can read
         with draft.open("rb+") as file:
             os.fsync(file.fileno())
         draft.replace(path)

@@ -116,7 +116,8 @@ def _complaint(error: Any, cls: type) -> _Located:
     if isinstance(inner, _Located):
         return _Located(where + inner.where, inner.what)
     if error["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
-        return _Located(where, f"unknown key; {nearest(str(where[-1]), field_names(cls))}")
+        known = field_names(_class_at(cls, where[:-1]))
+        return _Located(where, f"unknown key; {nearest(str(where[-1]), known)}")
     if error["type"] == "missing":
         return _Located(where, "missing, and it has no default")
     wanted = _EXPECTED.get(error["type"])
@@ -125,6 +126,15 @@ def _complaint(error: Any, cls: type) -> _Located:
     message = error["msg"].removeprefix("Value error, ")
     shown = "" if inner is not None else f", got {error['input']!r}"
     return _Located(where, message[:1].lower() + message[1:] + shown)
+
+
+def _class_at(cls: type, where: Where) -> type:
+    """Return the class of the config that stands at a path below `cls`."""
+    for key in where:
+        field = getattr(cls, "model_fields", {}).get(key)
+        inside = getattr(field, "annotation", None)
+        cls = inside if isinstance(inside, type) else cls
+    return cls
 
 
 _EXPECTED = {

@@ -40,6 +40,4 @@ class MissingExtraError(MezzotintError):
     """An optional package that is not installed; the message holds the command that installs it."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f"{package} is not installed; run: pip install 'mezzotint[{extra}]'"
-        )
+        super().__init__(f"{package} is not installed; run: pip install 'mezzotint[{extra}]'")

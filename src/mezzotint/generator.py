@@ -229,7 +229,10 @@ class Generator:
             dtype: of the trained tensors in the file, such as torch.bfloat16; theirs by default.
         """
         network = self.denoiser.network  # type: ignore[attr-defined]
-        trained = {name for name, p in network.named_parameters() if p.requires_grad}
+        model: DiffusionConfig = config.load("model", self.tree["model"])
+        with torch.device("meta"):  # a loaded network is frozen; a fresh one tells what is trained
+            fresh = model.network.build()
+        trained = {name for name, p in fresh.named_parameters() if p.requires_grad}
         tensors = {
             name: tensor.to(dtype) if dtype and name in trained else tensor
             for name, tensor in network.state_dict().items()
@@ -283,4 +286,7 @@ def load(source: FilePath | str, *, progress: Callable[[str], None] | None = Non
     if progress:
         progress(f"loading {path}")
     tensors, tree = checkpoint.read_model(path)
-    return from_tree(tree, tensors, source)
+    try:
+        return from_tree(tree, tensors, source)
+    except ConfigError as error:
+        raise CheckpointError(f"{source}: its config is not understood: {error}") from None

@@ -163,7 +163,9 @@ class Run:
             "inherited": self.inherited,
         }
         resume.save(self.folder / "resume", self.network, self.ema, self.optimiser, note)
-        export(self.generator(), self.folder)
+        pictures = sorted((self.folder / "samples").glob("step_*.png"))
+        newest = f"samples/{pictures[-1].name}" if pictures else ""
+        export(self.generator(), self.folder, picture=newest)
 
     @property
     def done(self) -> bool:

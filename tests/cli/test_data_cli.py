@@ -3,13 +3,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 import mezzotint
 from mezzotint.cli.data import app
+from mezzotint.config import load
 from mezzotint.data.emoji_sources import fetch, open_icons
+from mezzotint.data.folder import Folder
 from mezzotint.errors import DataError, OutputError
 
 run = CliRunner().invoke
@@ -95,3 +98,17 @@ def test_help_does_not_import_torch():
     )
     source = str(Path(mezzotint.__file__).parents[1])
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": source})
+
+
+def test_export_makes_a_folder_for_each_class(cli, tmp_path):
+    out = tmp_path / "pictures"
+    done = cli("data", "export", "prints", out, "--count", 2, "--size", 16, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["pictures"] == 20
+    folder = Folder(path=out, size=16, held_out_share=0)
+    original = load("data", {"kind": "prints", "size": 16}).train()
+    assert folder.train().classes == tuple(sorted(original.classes))
+    first = (original.labels == original.classes.index("heart")).nonzero()[0]
+    with Image.open(out / "heart" / "00000.png") as picture:
+        assert (np.array(picture) == original.read(first)[0].permute(1, 2, 0).numpy()).all()
+    assert cli("data", "export", "prints", out).code == 1

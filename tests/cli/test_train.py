@@ -4,7 +4,10 @@ import json
 import shutil
 
 import pytest
+import torch
 
+from mezzotint.checkpoint import read_model
+from mezzotint.data.draw import picture
 from tests.cli.conftest import Cli
 
 FAST = [
@@ -16,10 +19,6 @@ FAST = [
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     """A folder for each of three classes."""
-    import torch
-
-    from mezzotint.data.draw import picture
-
     root = tmp_path_factory.mktemp("pictures")
     generator = torch.Generator().manual_seed(0)
     for name in ("cat", "dog", "red fox"):
@@ -40,10 +39,10 @@ def test_a_folder_becomes_a_run_that_samples_and_resumes(cli: Cli, pictures, tmp
     assert lines[-1]["step"] == 2
     assert json.loads((run / "config.json").read_text())["classes"] == ["cat", "dog", "red fox"]
     assert (run / "samples" / "step_000000002.png").exists()
-    weights = (run / "model.safetensors").read_bytes()
+    weights, _ = read_model(run)
     again = cli("train", pictures, "--out", run, "--steps", 2, *FAST)
     assert "resumed at step 2" in again.err
-    assert (run / "model.safetensors").read_bytes() == weights
+    assert all(torch.equal(t, weights[name]) for name, t in read_model(run)[0].items())
     done = cli("sample", run, "--class", "red fox", "--count", 1, "--out", tmp_path / "s")
     assert done.code == 0, done.err
     assert (tmp_path / "s" / "000000_red-fox_seed0.png").exists()
@@ -102,3 +101,28 @@ def test_an_empty_folder_is_told(cli: Cli, tmp_path):
     assert done.code == 1
     assert len(done.err.strip().splitlines()) == 1
     assert "empty" in done.err
+
+
+def test_pictures_without_classes_make_an_unconditional_model(cli: Cli, pictures, tmp_path):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for index, path in enumerate(sorted(pictures.glob("*/*.png"))):
+        shutil.copy(path, flat / f"{index}.png")
+    run = tmp_path / "run"
+    # Nothing tells a class from the null class here, so there is nothing to guide with.
+    plain = ["-o", "sampling.guidance=constant", "-o", "train.drop=0"]
+    done = cli("train", flat, "--out", run, "--steps", 1, *FAST, *plain)
+    assert done.code == 0, done.err
+    assert "no classes" in done.err
+    done = cli("sample", run, "--count", 2, "--out", tmp_path / "s", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["count"] == 2
+    assert (tmp_path / "s" / "000001_image_seed1.png").exists()
+
+
+def test_one_class_trains_and_samples(cli: Cli, pictures, tmp_path):
+    shutil.copytree(pictures / "cat", tmp_path / "p" / "cat")
+    done = cli("train", tmp_path / "p", "--out", tmp_path / "run", "--steps", 1, *FAST)
+    assert done.code == 0, done.err
+    done = cli("sample", tmp_path / "run", "--class", "cat", "--count", 1, "--out", tmp_path / "s")
+    assert done.code == 0, done.err

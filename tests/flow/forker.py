@@ -1,8 +1,13 @@
 """A process that imports everything once, then forks a training run for each line that it reads.
 
-A line is JSON: {"folder": ..., "after": seconds} kills the run at a time, {"folder": ..., "call": n}
-at the n-th time that it is about to flush, rename or remove a file, which is what saving consists of.
-The answer is a line: killed, done or failed.
+A line is JSON and names a folder. What is done to the run:
+
+    after: s                 it is killed after s seconds
+    call: n                  it is killed before its n-th flush, rename or removal of a file: saving
+    ask: number, once: file  it is sent a signal, once a file is in its folder
+    hang: true               it hangs after its first step, and is sent the signal a second time
+
+The answer is a line: done, stopped, killed or failed.
 """
 
 import json
@@ -15,9 +20,11 @@ from pathlib import Path
 
 import torch
 
+from mezzotint.run import stopping
 from tests import tiny
 
-SETTINGS = ("train.steps=20", "train.save_minutes=0")
+SETTINGS = ("train.steps=20", "train.save_minutes=0", "train.log_every=2")
+STOPPED = 3
 
 
 def serve() -> None:
@@ -28,25 +35,48 @@ def serve() -> None:
         job = json.loads(line)
         child = os.fork()
         if child == 0:
-            os._exit(work(Path(job["folder"]), job.get("call")))
-        if "after" in job:
-            time.sleep(job["after"])
-            os.kill(child, signal.SIGKILL)
+            os._exit(work(job))
+        disturb(child, job)
         _, status = os.waitpid(child, 0)
-        word = "killed" if os.WIFSIGNALED(status) else "failed" if status else "done"
-        print(word, flush=True)
+        print(word(status), flush=True)
 
 
-def work(folder: Path, call: int | None) -> int:
-    """Train in `folder` to the end, or until the n-th call."""
+def disturb(child: int, job: dict) -> None:
+    """Send a run the signals that its job speaks of."""
+    if "after" in job:
+        time.sleep(job["after"])
+        os.kill(child, signal.SIGKILL)
+    if "once" in job:
+        while not (Path(job["folder"]) / job["once"]).exists():
+            time.sleep(0.01)
+        os.kill(child, job["ask"])
+        if job.get("hang"):
+            time.sleep(1.2)
+            os.kill(child, job["ask"])
+
+
+def word(status: int) -> str:
+    """Say how a run has ended."""
+    if os.WIFSIGNALED(status):
+        return "killed"
+    return {0: "done", STOPPED: "stopped"}.get(os.WEXITSTATUS(status), "failed")
+
+
+def work(job: dict) -> int:
+    """Train to the end, or until asked to stop, or until the n-th call."""
     try:
-        if call is not None:
-            die_at(call)
-        tiny.finish(tiny.tiny(folder, *SETTINGS))
-    except BaseException:
-        traceback.print_exc()
+        if "call" in job:
+            die_at(job["call"])
+        run = tiny.tiny(Path(job["folder"]), *SETTINGS)
+        with stopping() as stop:
+            run.open()
+            for _ in run.fit(stop):
+                time.sleep(60 if job.get("hang") else 0)
+    except BaseException:  # noqa: BLE001 (a fork must not go on as the server)
+        if not job.get("hang"):
+            traceback.print_exc()
         return 1
-    return 0
+    return 0 if run.done else STOPPED
 
 
 def die_at(call: int) -> None:

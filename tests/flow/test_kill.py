@@ -1,18 +1,27 @@
-"""A run that is killed at random moments, again and again, ends as if nobody had touched it."""
+"""A run that is killed at random moments, again and again, ends as if nobody had touched it.
+
+And one that is asked to stop saves first.
+"""
 
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
+from itertools import count
 
 import pytest
 import torch
 
 from mezzotint.checkpoint import read_tensors
+from mezzotint.training import resume
 from tests.house.source import ROOT
 
-KILLS = 24
+KILLS = 30
+BEFORE_SAVING = 9
+"""Flushes, renames and removals from the start of a run to its first save, which has about 13."""
 CLOCK = ("seconds", "environment")
 
 
@@ -28,8 +37,8 @@ def forker():
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     ) as process:
 
-        def train(folder, **kill):
-            process.stdin.write(json.dumps({"folder": str(folder), **kill}) + "\n")
+        def train(folder, **job):
+            process.stdin.write(json.dumps({"folder": str(folder), **job}) + "\n")
             process.stdin.flush()
             return process.stdout.readline().strip()
 
@@ -39,11 +48,17 @@ def forker():
 
 
 def moments():
-    """Yield where to kill: at a time, or in the middle of saving; in turn, with a fixed seed."""
+    """Yield where to kill: at a time, or at each point of saving; in turn, with a fixed seed."""
     draw = random.Random(0)
-    while True:
+    for call in count(BEFORE_SAVING):
         yield {"after": draw.uniform(0.02, 0.6)}
-        yield {"call": draw.randint(1, 60)}
+        yield {"call": call}
+
+
+def saved(folder):
+    """Return the step from which a run would go on."""
+    complete = resume.files(folder / "resume")
+    return read_tensors(complete[-1])[1]["step"] if complete else 0
 
 
 def without_clock(note):
@@ -79,9 +94,20 @@ def same(one, other):
     return one == other
 
 
-def test_a_killed_run_ends_bit_for_bit_like_one_left_alone(forker, tmp_path):
-    assert forker(tmp_path / "whole") == "done"
-    whole = contents(tmp_path / "whole")
+def assert_same(found, whole):
+    assert found.keys() == whole.keys()
+    assert not [name for name in whole if not same(whole[name], found[name])]
+
+
+@pytest.fixture(scope="module")
+def whole(forker, tmp_path_factory):
+    """What a run leaves that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert forker(folder) == "done"
+    return contents(folder)
+
+
+def test_a_killed_run_ends_bit_for_bit_like_one_left_alone(forker, whole, tmp_path):
     steps = [line["step"] for line in whole["metrics.jsonl"]]
     assert steps == sorted(set(steps))
     assert any(name.startswith("resume/step_000000020.safetensors:optimiser/") for name in whole)
@@ -89,12 +115,30 @@ def test_a_killed_run_ends_bit_for_bit_like_one_left_alone(forker, tmp_path):
     kills = runs = 0
     when = moments()
     while kills < KILLS:
-        folder = tmp_path / f"killed-{runs}"
+        folder, reached = tmp_path / f"killed-{runs}", 0
         while (end := forker(folder, **(next(when) if kills < KILLS else {}))) != "done":
             assert end == "killed"
+            assert saved(folder) >= reached, "what was saved once is never lost"
+            reached = saved(folder)
             kills += 1
         runs += 1
-        killed = contents(folder)
-        assert killed.keys() == whole.keys()
-        assert not [name for name in whole if not same(whole[name], killed[name])]
+        assert_same(contents(folder), whole)
     print(f"{kills} kills in {runs} runs")
+
+
+@pytest.mark.parametrize("ask", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_asked_to_stop_saves_and_leaves(forker, whole, tmp_path, ask):
+    assert forker(tmp_path, ask=ask, once="resume/step_000000003.safetensors") == "stopped"
+    *_, last = sorted(tmp_path.glob("resume/*"))
+    _, note = read_tensors(last)
+    assert 3 <= note["step"] < 20
+    assert read_tensors(tmp_path / "model.safetensors")[1]["provenance"]["step"] == note["step"]
+    assert forker(tmp_path) == "done"
+    assert_same(contents(tmp_path), whole)
+
+
+def test_a_second_ctrl_c_quits_at_once(forker, tmp_path):
+    started = time.monotonic()
+    once = "resume/step_000000001.safetensors"
+    assert forker(tmp_path, ask=signal.SIGINT, once=once, hang=True) == "failed"
+    assert time.monotonic() - started < 30

@@ -1,6 +1,7 @@
 """A tiny DiT learns the digits: the held-out loss falls, and a classifier reads what it draws.
 
-Measured: held-out loss 0.270, 97 % of 500 samples read as asked, 35 s of one shared core.
+Measured: held-out loss 0.276 (0.276 to 0.279 with three seeds), 99 % of 500 samples read as asked,
+40 s of one shared core for everything.
 """
 
 import json
@@ -10,8 +11,8 @@ import sys
 
 from tests.house.source import ROOT
 
-HELD_OUT = 0.31
-ACCURACY = 0.90
+HELD_OUT = 0.30
+ACCURACY = 0.95
 SECONDS = 60
 
 

@@ -13,7 +13,7 @@ from mezzotint.data.sheets import MANIFEST, open_set, write_set
 from mezzotint.errors import DataError, OutputError
 
 # What `mezzotint data build emoji --size 32` reports with the pinned packages.
-EMOJI_DIGEST = "fa022fce73a9cf2f619e3cfecb48b4da752b180a7612b18315d34e78d3949576"
+EMOJI_DIGEST = "d1ba9acbbbfd832f5f0f0cea3d74b6ee2d2c871eac1dddd204567adac66090d0"
 
 
 @pytest.fixture(scope="module")

@@ -86,16 +86,15 @@ def _aside(folder: Path) -> None:
 
 
 def _torchrun(devices: int) -> None:
-    """Start this very command under torchrun, and leave with its exit code."""
+    """Become this very command under torchrun, so that a signal reaches torchrun itself."""
     import os
-    import subprocess
     import sys
 
     if "LOCAL_RANK" in os.environ:
         return
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={devices}", "-m", "mezzotint", *sys.argv[1:]]
-    raise typer.Exit(subprocess.run(command, check=False).returncode)
+    os.execv(sys.executable, command)
 
 
 def _run(
@@ -148,6 +147,8 @@ def _follow(run: "Run", stop: Any) -> bool:
     plan, started, first = run.recipe.train, time.monotonic(), run.state.step
     with shared.progress("training", plan.steps) as bar:
         for state in run.fit(stop):
+            if not run.ranks.first:
+                continue
             rate = (state.step - first) * plan.batch / (time.monotonic() - started)
             bar.at(state.step, f"loss {state.loss:.4f}, {rate:.0f} images/s")
     return run.state.step >= plan.steps

@@ -1,5 +1,6 @@
 """Pictures for people: grids with names, and the numbered files of a sampling job."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,13 +10,14 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 _GAP = 2
+_LONGEST = 32
 _INK = (40, 40, 40)
 _PAPER = (255, 255, 255)
 
 
 def picture(image: UInt8[Tensor, "3 h w"]) -> Image.Image:
     """Return one image as a Pillow picture."""
-    return Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()), "RGB")
+    return Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
 
 
 def grid(
@@ -36,6 +38,7 @@ def grid(
     rows = -(-len(images) // columns)
     big = images.repeat_interleave(magnify, 2).repeat_interleave(magnify, 3)
     height, width = big.shape[2:]
+    names = [_short(name) for name in names]
     margin = max((_text_width(name) for name in names), default=0) + (6 if names else 0)
     sheet = Image.new(
         "RGB",
@@ -51,6 +54,11 @@ def grid(
         middle = _GAP + row * (height + _GAP) + height // 2
         draw.text((margin - 4, middle), name, fill=_INK, anchor="rm")
     return sheet
+
+
+def _short(name: str) -> str:
+    """Return a name that fits beside a row: one line, not too long."""
+    return textwrap.shorten(name, _LONGEST, placeholder="…")
 
 
 def _text_width(text: str) -> int:

@@ -1,0 +1,32 @@
+"""`mezzotint convert`: a model in another form, with its card and a picture of its samples."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mezzotint.cli import shared
+
+FORMS = ("fp32", "bf16")
+
+
+def convert(
+    model: Annotated[str, typer.Argument(help="A zoo name, a model or run folder, or a file.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model.")],
+    to: Annotated[str, typer.Option(help="fp32, or bf16: half the size.")] = "bf16",
+    force: Annotated[
+        bool, typer.Option("--force", help="Move results that are there aside.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Write a model that can be shared: weights, config, card, and a grid of samples."""
+    from mezzotint import averaged, config, generator
+    from mezzotint.errors import ConfigError
+
+    if to not in FORMS:
+        raise ConfigError(f"--to {to}: {config.nearest(to, FORMS)}")
+    made = generator.load(model)
+    shared.fresh(out, force=force)
+    averaged.publish(made, out, averaged.DTYPES[to])
+    result = {"model": str(out), "bytes": (out / "model.safetensors").stat().st_size}
+    shared.result(result, as_json=as_json)
