@@ -132,7 +132,8 @@ class Run:
         classes = tree.get("classes", ())
         taken = transfer(self.network, tensors, classes, self.images.classes, source)
         self.ema.restart()
-        self.inherited = (f"started from {source}", *taken.words(), *self._other_meaning(tree))
+        seen = tree.get("provenance", {}).get("seen", "an unknown number of")
+        self.inherited = (f"started from {source}, which had seen {seen} images", *taken.words(), *self._other_meaning(tree))
 
     def _other_meaning(self, tree: dict[str, Any]) -> Iterator[str]:
         """Say what the inherited outputs meant, where it is not what they mean here."""

@@ -95,7 +95,8 @@ def test_a_run_starts_from_another_and_records_it(tmp_path):
     assert all(
         torch.equal(t, tensors[name.partition("/")[2]]) for name, t in run.ema.state().items()
     )
-    assert run.inherited[0] == f"started from {tmp_path / 'old'}"
+    # 3 steps of 8 images.
+    assert run.inherited[0] == f"started from {tmp_path / 'old'}, which had seen 24 images"
     assert "classes known by name: 0, 1, 2, 3, 4, 5 and 4 more" in run.inherited
     assert run.inherited[-1].startswith("its prediction was {'kind': 'x0'")
     for _ in run.fit(lambda: run.state.step >= 2):

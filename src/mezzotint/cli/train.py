@@ -94,7 +94,7 @@ def _torchrun(devices: int) -> None:
         return
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={devices}", "-m", "mezzotint", *sys.argv[1:]]
-    os.execv(sys.executable, command)
+    os.execv(sys.executable, command)  # noqa: S606 (the command is our own)
 
 
 def _run(
@@ -144,14 +144,16 @@ def _follow(run: "Run", stop: Any) -> bool:
     """Train, showing progress; return whether the run reached its end."""
     import time
 
+    if not run.ranks.first:
+        for _ in run.fit(stop):
+            pass
+        return run.done
     plan, started, first = run.recipe.train, time.monotonic(), run.state.step
     with shared.progress("training", plan.steps) as bar:
         for state in run.fit(stop):
-            if not run.ranks.first:
-                continue
             rate = (state.step - first) * plan.batch / (time.monotonic() - started)
             bar.at(state.step, f"loss {state.loss:.4f}, {rate:.0f} images/s")
-    return run.state.step >= plan.steps
+    return run.done
 
 
 def _conclude(run: "Run", *, finished: bool, as_json: bool) -> None:
