@@ -1,13 +1,13 @@
 """Speed and memory, measured side by side: rounds are interleaved, and medians are reported."""
 
+import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import torch
@@ -15,13 +15,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mezzotint import config, generator, recipe
+from mezzotint.averaged import DTYPES
 from mezzotint.errors import ConfigError
 from mezzotint.generator import Generator
 from mezzotint.run import Run
 from mezzotint.training.distributed import Ranks
 
-_DTYPES: Final[dict[str, torch.dtype | None]] = {"fp32": None, "bf16": torch.bfloat16}
 _PRECISIONS: Final = {"fp32": "float32", "bf16": "bf16"}
+
+try:
+    import resource
+except ImportError:  # Windows has no such counter, and the rest of this file works there
+    resource = None  # type: ignore[assignment]
 
 Row = dict[str, Any]
 
@@ -36,9 +41,14 @@ def dtypes_of(text: str | None, device: str) -> list[str]:
         return ["fp32", "bf16"] if recipe.fast_bf16(torch.device(device)) else ["fp32"]
     asked = text.split(",")
     for each in asked:
-        if each not in _DTYPES:
-            raise ConfigError(f"--dtypes {text}: {config.nearest(each, _DTYPES)}")
+        if each not in DTYPES:
+            raise ConfigError(f"--dtypes {text}: {config.nearest(each, DTYPES)}")
     return asked
+
+
+def _autocast(label: str) -> torch.dtype | None:
+    """Return the dtype to compute in; float32 is that of the weights, and needs no casting."""
+    return None if label == "fp32" else DTYPES[label]
 
 
 def machine() -> str:
@@ -63,11 +73,13 @@ def size_of(made: Generator) -> Row:
     attention products; not norms, activations or embeddings.
     """
     network = made.denoiser.network  # type: ignore[attr-defined]
-    x = torch.zeros(1, *made.tokenizer.spec.shape, device=made.device)
+    where = made.device
+    x = torch.zeros(1, *made.tokenizer.spec.shape, device=where)
+    time, y = torch.zeros(1, device=where), torch.zeros(1, dtype=torch.int64, device=where)
     # The counter does not know the fused attention of CPUs; spelt out, its products are counted.
     plain = sdpa_kernel(SDPBackend.MATH)
     with FlopCounterMode(display=False) as counter, torch.no_grad(), plain:
-        network(x, torch.zeros(1, device=made.device), torch.zeros(1, dtype=torch.int64))
+        network(x, time, y)
     return {
         "parameters": sum(p.numel() for p in network.parameters()),
         "multiply_adds": counter.get_total_flops() // 2,
@@ -90,37 +102,38 @@ def sampling(
     loaded = {name: generator.load(name) for name in models}
     for name, made in loaded.items():
         for label in dtypes:
-            jobs[name, label] = _sampling_job(made, batch, device, _DTYPES[label])
+            jobs[name, label] = _sampling_job(made, batch, device, label)
     medians = _interleaved(jobs, rounds)
-    rows = []
-    for (name, label), seconds in medians.items():
-        made = loaded[name]
-        rows.append(
-            {
-                "model": name,
-                "dtype": label,
-                "M parameters": round(size_of(made.to(device))["parameters"] / 1e6, 2),
-                "images/s": round(batch / seconds, 2),
-                "ms/step": round(1000 * seconds / made.sampling.steps, 1),
-                "steps": made.sampling.steps,
-                "peak MB": _peak(device),
-            }
-        )
-    return rows
+    return [
+        {
+            "model": name,
+            "dtype": label,
+            "M parameters": round(size_of(loaded[name])["parameters"] / 1e6, 2),
+            "images/s": round(batch / seconds, 2),
+            "ms/step": round(1000 * seconds / loaded[name].sampling.steps, 1),
+            "steps": loaded[name].sampling.steps,
+            "peak MB": _peak(_sample_once, name, batch, device, label),
+        }
+        for (name, label), seconds in medians.items()
+    ]
 
 
-def _sampling_job(
-    made: Generator, batch: int, device: str, dtype: torch.dtype | None
-) -> Callable[[], float]:
+def _sampling_job(made: Generator, batch: int, device: str, label: str) -> Callable[[], float]:
     labels = [k % max(1, len(made.classes)) for k in range(batch)]
 
     def once() -> float:
         started = time.perf_counter()
-        for _ in made.to(device, autocast=dtype).stream(labels, range(batch), batch=batch):
+        moved = made.to(device, autocast=_autocast(label))
+        for _ in moved.stream(labels, range(batch), batch=batch):
             pass
         return time.perf_counter() - started
 
     return once
+
+
+def _sample_once(name: str, batch: int, device: str, label: str) -> None:
+    made = generator.load(name).with_sampling(steps=2)
+    _sampling_job(made, batch, device, label)()
 
 
 def training(
@@ -135,33 +148,28 @@ def training(
         rounds: of all recipes and dtypes, one after the other.
         device: where.
     """
-    with TemporaryDirectory() as folder:
-        jobs = {}
-        batches = {}
-        for name in recipes:
-            for label in dtypes:
-                precision = f"train.precision={_PRECISIONS[label]}"
-                tree = config.override(recipe.find(name), [precision])
-                resolved = recipe.resolve(tree)
-                batches[name] = resolved.train.batch
-                run = Run(resolved, Path(folder) / f"{name}-{label}", _alone(device))
-                jobs[name, label] = _training_job(run, steps)
-        medians = _interleaved(jobs, rounds)
+    pairs = [(name, label) for name in recipes for label in dtypes]
+    total = steps * (rounds + 1)
+    runs = {pair: _run(*pair, total, device) for pair in pairs}
+    medians = _interleaved({pair: _training_job(run, steps) for pair, run in runs.items()}, rounds)
     return [
         {
-            "recipe": name,
-            "dtype": label,
-            "batch": batches[name],
-            "images/s": round(steps * batches[name] / seconds, 1),
+            "recipe": pair[0],
+            "dtype": pair[1],
+            "batch": runs[pair].recipe.train.batch,
+            "images/s": round(steps * runs[pair].recipe.train.batch / seconds, 1),
             "ms/step": round(1000 * seconds / steps, 1),
-            "peak MB": _peak(device),
+            "peak MB": _peak(_train_once, *pair, device),
         }
-        for (name, label), seconds in medians.items()
+        for pair, seconds in medians.items()
     ]
 
 
-def _alone(device: str) -> Ranks:
-    return Ranks(0, 1, torch.device(device))
+def _run(name: str, label: str, steps: int, device: str) -> Run:
+    """Return a run that is never opened, so it writes nothing."""
+    settings = [f"train.precision={_PRECISIONS[label]}", f"train.steps={steps}"]
+    resolved = recipe.resolve(config.override(recipe.find(name), settings))
+    return Run(resolved, Path("unused"), Ranks(0, 1, torch.device(device)))
 
 
 def _training_job(run: Run, steps: int) -> Callable[[], float]:
@@ -174,6 +182,10 @@ def _training_job(run: Run, steps: int) -> Callable[[], float]:
         return time.perf_counter() - started
 
     return once
+
+
+def _train_once(name: str, label: str, device: str) -> None:
+    _training_job(_run(name, label, 2, device), 2)()
 
 
 def _interleaved(
@@ -189,9 +201,22 @@ def _interleaved(
     return {key: statistics.median(each) for key, each in times.items()}
 
 
-def _peak(device: str) -> int:
-    """Return the peak memory of this process so far, in MB; on CUDA that of the device."""
-    if torch.device(device).type == "cuda":
+def _peak(job: Callable[..., None], *arguments: object) -> int:
+    """Return the peak memory, in MB, of a process of its own that does a job once.
+
+    On CUDA it is the device's memory; on Windows, 0: not known. The process starts afresh, for a
+    peak cannot be taken back.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_measured, job, arguments).result()
+
+
+def _measured(job: Callable[..., None], arguments: Sequence[Any]) -> int:
+    job(*arguments)
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return int(torch.cuda.max_memory_allocated() / 1e6)
+    if resource is None:
+        return 0
     scale = 1 if platform.system() == "Darwin" else 1024
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6)

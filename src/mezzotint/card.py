@@ -1,9 +1,16 @@
 """The model card: what a model is, what it was trained on, and how to use it."""
 
+import platform
+import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+
+from mezzotint import __version__
 
 
 def model_card(name: str, tree: Mapping[str, Any], picture: str = "") -> str:
@@ -42,3 +49,15 @@ def _training(made: Mapping[str, Any]) -> str:
         f"Trained on {made['seen']:,} images drawn from {made['data_images']:,}, in "
         f"{made['seconds'] / 3600:.2f} h. The weights are the average with decay {made['ema']}."
     )
+
+
+def environment() -> dict[str, Any]:
+    """Return what a run is made with: versions, machine, command, time."""
+    return {
+        "mezzotint": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

@@ -4,11 +4,8 @@ A model is a folder with `model.safetensors` and `config.json`; the config also 
 header of the tensors' file, so that the file alone can be loaded.
 """
 
-import errno
 import json
-import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final
@@ -19,7 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mezzotint import config
-from mezzotint.errors import CheckpointError, OutputError
+from mezzotint.errors import CheckpointError
+from mezzotint.files import cannot_write, remove_drafts, replace_file, write_text
 
 Tensors = dict[str, Tensor]
 Tree = dict[str, Any]
@@ -29,49 +27,6 @@ MIGRATIONS: Final[dict[int, Callable[[Tensors, Tree], tuple[Tensors, Tree]]]] = 
 """From each older format, what makes tensors and config those of the next one."""
 WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file beside `path`, then put it in place in one move.
-
-    Whoever reads `path` sees the old file or the new one, also after a kill or on a full disk.
-
-    Raises:
-        OutputError: the disk is full or the folder cannot be written; the old file still stands.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.touch()
-        mode = draft.stat().st_mode
-        write(draft)
-        draft.chmod(mode)  # safetensors makes files that only their owner can read
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise cannot_write(path, error) from None
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, as `replace_file` does."""
-    replace_file(path, lambda draft: draft.write_text(text, "utf-8"))
-
-
-def remove_drafts(folder: Path) -> None:
-    """Remove what a killed process left half written in a folder and below it."""
-    for draft in folder.rglob(".*.part"):
-        draft.unlink(missing_ok=True)
-
-
-def cannot_write(path: Path, error: Exception) -> OutputError:
-    """Return what to tell a person when writing `path` has failed."""
-    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-    cause = "the disk is full; free some space and run the same command again" if full else error
-    return OutputError(f"{path}: cannot be written: {cause}")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
@@ -143,11 +98,14 @@ def write_model(folder: Path, tensors: Mapping[str, Tensor], tree: Mapping[str, 
     """Write a model folder: tensors with the config in their header, and the config beside them."""
     note = {"format": FORMAT, **tree}
     write_tensors(folder / WEIGHTS, tensors, note)
-    replace_file(folder / CONFIG, lambda draft: config.write_json(draft, note))
+    config.write_json(folder / CONFIG, note)
 
 
 def read_model(path: Path) -> tuple[Tensors, Tree]:
     """Read a model folder or its tensors' file: tensors, and the config tree.
+
+    In a folder the config is config.json's, which is the one that people edit; the header of the
+    tensors stands in where that file is missing.
 
     Raises:
         CheckpointError: not a mezzotint model, or one of a later format.
@@ -164,7 +122,23 @@ def read_model(path: Path) -> tuple[Tensors, Tree]:
     tensors, tree = read_tensors(file)
     if not isinstance(tree, dict) or not isinstance(tree.get("format"), int):
         raise CheckpointError(f"{file}: safetensors, but not a mezzotint model (no config inside)")
+    if (path / CONFIG).is_file() and tree["format"] <= FORMAT:
+        tree = _edited(path / CONFIG, tree["format"])
     return _migrated(file, tensors, tree)
+
+
+def _edited(path: Path, expected: int) -> Tree:
+    """Read the config beside the tensors, which must be of their format."""
+    try:
+        tree = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}); mend or remove it") from None
+    if not isinstance(tree, dict) or tree.get("format") != expected:
+        raise CheckpointError(
+            f'{path}: expected a config with "format": {expected}, as its tensors have; '
+            "mend or remove it"
+        )
+    return tree
 
 
 def _migrated(file: Path, tensors: Tensors, tree: Tree) -> tuple[Tensors, Tree]:
@@ -209,3 +183,21 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], source
 def _few(names: list[str]) -> str:
     shown = ", ".join(names[:3]) or "none"
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+__all__ = [
+    "CONFIG",
+    "FORMAT",
+    "MIGRATIONS",
+    "WEIGHTS",
+    "cannot_write",
+    "load_strictly",
+    "read_model",
+    "read_pickle",
+    "read_tensors",
+    "remove_drafts",
+    "replace_file",
+    "write_model",
+    "write_tensors",
+    "write_text",
+]

@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, Valida
 
 from mezzotint import kinds
 from mezzotint.errors import ConfigError
+from mezzotint.files import write_text
 
 T = TypeVar("T")
 Tree = dict[str, Any]
@@ -62,10 +63,12 @@ def load(role: str, value: Any) -> Any:
     kind = tree.pop("kind", None)
     if kind is None:
         raise _Located(("kind",), f"missing, expected one of: {', '.join(kinds.names(role))}")
+    if not isinstance(kind, str):
+        raise _Located(("kind",), f"expected text, got {kind!r}")
     try:
         cls = kinds.find(role, kind)
     except KeyError:
-        hint = nearest(str(kind), kinds.names(role))
+        hint = nearest(kind, kinds.names(role))
         raise _Located(("kind",), f"unknown {role} {kind!r}; {hint}") from None
     return build(cls, _with_preset(cls, tree))
 
@@ -78,8 +81,10 @@ def load_at(where: str, role: str, value: Any) -> Any:
         raise _Located((*where.split("."), *error.where), error.what) from None
 
 
-def build(cls: type[T], tree: Mapping[str, Any]) -> T:
-    """Validate `tree` as the fields of `cls`, a Config or a frozen dataclass."""
+def build(cls: type[T], tree: Any) -> T:
+    """Validate `tree`, a mapping, as the fields of `cls`, a Config or a frozen dataclass."""
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"expected a mapping of settings, got {shown(tree)}")
     try:
         return _adapter(cls).validate_python(dict(tree))
     except ValidationError as error:
@@ -98,8 +103,10 @@ def _with_preset(cls: type, tree: Tree) -> Tree:
     if "preset" not in tree or not presets:
         return tree
     name = tree.pop("preset")
+    if not isinstance(name, str):
+        raise _Located(("preset",), f"expected text, got {name!r}")
     if name not in presets:
-        raise _Located(("preset",), f"unknown preset {name!r}; {nearest(str(name), presets)}")
+        raise _Located(("preset",), f"unknown preset {name!r}; {nearest(name, presets)}")
     return {**presets[name], **tree}
 
 
@@ -117,15 +124,16 @@ def _complaint(error: Any, cls: type) -> _Located:
         return _Located(where + inner.where, inner.what)
     if error["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         known = field_names(_class_at(cls, where[:-1]))
-        return _Located(where, f"unknown key; {nearest(str(where[-1]), known)}")
+        hint = nearest(str(where[-1]), known) if known else "it has no settings"
+        return _Located(where, f"unknown key; {hint}")
     if error["type"] == "missing":
         return _Located(where, "missing, and it has no default")
     wanted = _EXPECTED.get(error["type"])
     if wanted:
         return _Located(where, f"expected {wanted}, got {error['input']!r}")
     message = error["msg"].removeprefix("Value error, ")
-    shown = "" if inner is not None else f", got {error['input']!r}"
-    return _Located(where, message[:1].lower() + message[1:] + shown)
+    given = "" if inner is not None else f", got {error['input']!r}"
+    return _Located(where, message[:1].lower() + message[1:] + given)
 
 
 def _class_at(cls: type, where: Where) -> type:
@@ -190,13 +198,13 @@ def read(path: FilePath) -> Tree:
         line = f" line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}:{line} is not valid YAML; fix the syntax there") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected a mapping of settings, got {type(tree).__name__}")
+        raise ConfigError(f"{path}: expected a mapping of settings, got {shown(tree)}")
     return tree
 
 
 def write_json(path: FilePath, value: Any) -> None:
-    """Write `dump(value)` as indented JSON."""
-    path.write_text(json.dumps(dump(value), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    """Write `dump(value)` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(dump(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def override(tree: Tree, settings: Iterable[str]) -> Tree:
@@ -217,8 +225,16 @@ def override(tree: Tree, settings: Iterable[str]) -> Tree:
             node = node[key]
             if not isinstance(node, dict):
                 raise ConfigError(f"-o {setting}: {key} is a value, not a group of settings")
-        node[last] = yaml.safe_load(text)
+        try:
+            node[last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"-o {setting}: {text!r} is not a YAML value") from None
     return result
+
+
+def shown(value: Any) -> str:
+    """Say what stands in a file where something else should."""
+    return "nothing" if value is None else type(value).__name__
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -241,5 +257,6 @@ __all__ = [
     "override",
     "part",
     "read",
+    "shown",
     "write_json",
 ]

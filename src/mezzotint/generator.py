@@ -115,19 +115,22 @@ class Generator:
     null: int | None = None
     tree: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
-    def labels(self, classes: Iterable[str | int]) -> Int[Tensor, "k"]:
-        """Return the labels of class names or numbers.
+    def labels(self, classes: Iterable[str | int] | str | int) -> Int[Tensor, "k"]:
+        """Return the labels of class names or numbers, or of a lone one.
 
         Raises:
-            DataError: a class that does not exist; the nearest names are given.
+            DataError: a class that does not exist, with the nearest names; or none at all.
         """
-        return torch.tensor([self._label(each) for each in classes], dtype=torch.int64)
+        wanted = [classes] if isinstance(classes, str | int) else list(classes)
+        if not wanted:
+            raise DataError("no class was asked for; expected at least one name or number")
+        return torch.tensor([self._label(each) for each in wanted], dtype=torch.int64)
 
     def _label(self, name: str | int) -> int:
         if isinstance(name, str) and name in self.classes:
             return self.classes.index(name)
         count = max(len(self.classes), 1)
-        if isinstance(name, int) or name.isdigit():
+        if not isinstance(name, str) or name.isdecimal():
             if 0 <= int(name) < count:
                 return int(name)
             raise DataError(f"class {name} is out of range, expected 0 to {count - 1}")
@@ -135,26 +138,27 @@ class Generator:
 
     def sample(
         self,
-        classes: Iterable[str | int] | None = None,
+        classes: Iterable[str | int] | str | int | None = None,
         *,
-        seeds: Iterable[int] = (0,),
+        seeds: Iterable[int] | int = 0,
         batch: int = 64,
         **settings: Unpack[Settings],
     ) -> UInt8[Tensor, "n 3 H W"]:
         """Draw every class with every seed, class by class.
 
         Args:
-            classes: names or numbers; all classes by default.
-            seeds: one image each; an image depends on its class and seed alone.
+            classes: names or numbers, or a lone one; all classes by default.
+            seeds: one image each, or a lone one; an image depends on its class and seed alone.
             batch: images at a time.
             settings: changes to the sampling recipe; see `Settings`.
 
         Returns:
             uint8 images, len(classes) * len(seeds) of them.
         """
-        named = self.classes if classes is None else classes
-        y = self.labels(named or (0,))
-        seeds = list(seeds)
+        y = self.labels((self.classes or (0,)) if classes is None else classes)
+        seeds = [seeds] if isinstance(seeds, int) else list(seeds)
+        if not seeds or batch < 1:
+            raise DataError(f"{len(seeds)} seeds, batch {batch}: expected at least one of each")
         pairs = [(int(label), seed) for label in y for seed in seeds]
         images = self.with_sampling(**settings).stream(
             [label for label, _ in pairs], [seed for _, seed in pairs], batch=batch
@@ -195,8 +199,8 @@ class Generator:
 
     @property
     def guided(self) -> Denoiser:
-        """The denoiser under the recipe's guidance."""
-        if self.sampling.guidance == Constant(1.0):
+        """The denoiser under the recipe's guidance; without classes there is nothing to guide."""
+        if not self.classes or self.sampling.guidance == Constant(1.0):
             return self.denoiser
         recipe = self.sampling
         return ClassifierFree(self.denoiser, recipe.guidance, self.null, recipe.channels)
@@ -241,23 +245,29 @@ class Generator:
         checkpoint.write_model(FilePath(folder), tensors, tree)
 
 
+class _Stored(Config):
+    model: Annotated[InstanceOf[DiffusionConfig], part("model")]
+    tokenizer: Annotated[InstanceOf[TokenizerConfig], part("tokenizer")]
+    classes: tuple[str, ...]
+    sampling: Sampling = Sampling()
+
+
 def from_tree(
     tree: Mapping[str, Any], tensors: Mapping[str, Tensor], source: object = "checkpoint"
 ) -> Generator:
     """Build the generator that a config tree describes, and fill it with tensors."""
-    missing = {"model", "tokenizer", "classes"} - tree.keys()
-    if missing:
-        raise CheckpointError(f"{source}: config lacks {', '.join(sorted(missing))}")
-    model: DiffusionConfig = config.load("model", tree["model"])
-    tokenizer: TokenizerConfig = config.load("tokenizer", tree["tokenizer"])
-    denoiser = model.build()
+    stored = config.build(_Stored, {k: tree[k] for k in _Stored.model_fields if k in tree})
+    count = stored.model.network.num_classes
+    if len(stored.classes) != count:
+        raise ConfigError(f"classes: {len(stored.classes)} names for a network of {count} classes")
+    denoiser = stored.model.build()
     checkpoint.load_strictly(denoiser.network, tensors, source)  # type: ignore[arg-type]
     return Generator(
         denoiser=denoiser.eval().requires_grad_(requires_grad=False),
-        tokenizer=tokenizer.build(),
-        classes=tuple(tree["classes"]),
-        sampling=config.build(Sampling, tree.get("sampling", {})),
-        null=model.null,
+        tokenizer=stored.tokenizer.build(),
+        classes=stored.classes,
+        sampling=stored.sampling,
+        null=stored.model.null,
         tree=tree,
     )
 

@@ -4,7 +4,7 @@ Each image owns one generator, seeded by a number of its own, on the CPU. So ima
 alone, in a batch, and on any number of ranks or devices.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -81,7 +81,3 @@ class _Scaled:
 def scaled(noise: Noise, scale: float) -> Noise:
     """Return noise multiplied by `scale` (a temperature)."""
     return _Scaled(noise, scale)
-
-
-NoiseFor = Callable[[Sequence[int]], Noise]
-"""Makes the noise of the images with the given seeds."""

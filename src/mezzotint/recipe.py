@@ -225,6 +225,7 @@ def resolve(tree: Mapping[str, Any]) -> Recipe:
     return config.build(Recipe, sections | {"data": data, "tokenizer": tokenizer})
 
 
+_PLACES: Final = ("path", "root")
 _PART: Final = "expected a kind, or a mapping with a kind"
 
 
@@ -251,7 +252,9 @@ def _filled(where: str, part_tree: Any, known: Mapping[str, Any]) -> dict[str, A
 def _lasting(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a recipe's tree must stay the same as long as a run lasts."""
     train = {key: value for key, value in tree["train"].items() if key not in _FREE}
-    return {key: tree[key] for key in ("model", "tokenizer", "data")} | {"train": train}
+    # Where the pictures lie does not matter: what they are is compared by their digest.
+    data = {key: value for key, value in tree["data"].items() if key not in _PLACES}
+    return {"model": tree["model"], "tokenizer": tree["tokenizer"], "data": data, "train": train}
 
 
 def _differences(before: Any, now: Any, where: str = "") -> Iterator[str]:

@@ -7,22 +7,20 @@ The same recipe in the same folder continues where it stopped, bit for bit on a 
 """
 
 import math
-import platform
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from mezzotint import __version__, checkpoint, config
+from mezzotint import checkpoint, config
 from mezzotint.averaged import Averaged, export, sheet
+from mezzotint.card import environment
 from mezzotint.data.loader import Loader, order_of
-from mezzotint.errors import ConfigError
+from mezzotint.errors import ConfigError, OutputError
 from mezzotint.generator import Generator, zoo
 from mezzotint.noise import mix
 from mezzotint.recipe import Recipe
@@ -105,6 +103,7 @@ class Run:
     def _same_recipe(self) -> None:
         path = self.folder / "config.yaml"
         if not path.exists():
+            self._unused()
             return
         try:
             changed = self.recipe.changes(config.read(path))
@@ -116,6 +115,14 @@ class Run:
                 "choose another folder, or --force to move the old run aside"
             )
 
+    def _unused(self) -> None:
+        """Refuse a folder that holds something else than a run: nothing of it may be replaced."""
+        if self.folder.is_file() or (self.folder.is_dir() and any(self.folder.iterdir())):
+            raise OutputError(
+                f"{self.folder}: holds something that is not a run; choose another --out, or "
+                "--force to move it aside"
+            )
+
     def _take_up(self, note: dict[str, Any]) -> None:
         if note.get("data", self.images.digest) != self.images.digest:
             raise ConfigError(
@@ -125,6 +132,13 @@ class Run:
         self.state.step, self.state.in_a_row = note["step"], note["in_a_row"]
         self.window, self.seconds = Window(**note["window"]), note["seconds"]
         self.inherited = note.get("inherited", ())
+        self.environment = note.get("environment", self.environment)
+        source = note.get("init_from")
+        if self.init_from is not None and str(self.init_from) != (source or str(self.init_from)):
+            raise ConfigError(
+                f"{self.folder} holds a run that started from {source}; leave --init-from out to "
+                "go on with it, or choose another folder"
+            )
 
     def _inherit(self, source: Path | str) -> None:
         path = zoo().get(str(source), Path(source))
@@ -133,7 +147,11 @@ class Run:
         taken = transfer(self.network, tensors, classes, self.images.classes, source)
         self.ema.restart()
         seen = tree.get("provenance", {}).get("seen", "an unknown number of")
-        self.inherited = (f"started from {source}, which had seen {seen} images", *taken.words(), *self._other_meaning(tree))
+        self.inherited = (
+            f"started from {source}, which had seen {seen} images",
+            *taken.words(),
+            *self._other_meaning(tree),
+        )
 
     def _other_meaning(self, tree: dict[str, Any]) -> Iterator[str]:
         """Say what the inherited outputs meant, where it is not what they mean here."""
@@ -148,7 +166,7 @@ class Run:
         text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
         checkpoint.write_text(self.folder / "config.yaml", text)
         checkpoint.replace_file(
-            self.folder / "env.json", lambda draft: config.write_json(draft, self.environment)
+            self.folder / "env.json", lambda draft: config.write_json(draft, environment())
         )
 
     def save(self) -> None:
@@ -162,6 +180,8 @@ class Run:
             "seconds": self.seconds,
             "data": self.images.digest,
             "inherited": self.inherited,
+            "environment": self.environment,
+            "init_from": None if self.init_from is None else str(self.init_from),
         }
         resume.save(self.folder / "resume", self.network, self.ema, self.optimiser, note)
         pictures = sorted((self.folder / "samples").glob("step_*.png"))
@@ -262,18 +282,6 @@ class Run:
         return self.averaged.generator(self.images.classes, provenance)
 
 
-def environment() -> dict[str, Any]:
-    """Return what a run is made with: versions, machine, command, time."""
-    return {
-        "mezzotint": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
 def move_aside(folder: Path) -> Path | None:
     """Rename a folder to the first free name of the form NAME.1, so that nothing is lost."""
     if not folder.exists():
@@ -285,4 +293,4 @@ def move_aside(folder: Path) -> Path | None:
     return aside
 
 
-__all__ = ["Run", "environment", "move_aside", "stopping"]
+__all__ = ["Run", "move_aside", "stopping"]

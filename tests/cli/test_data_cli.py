@@ -38,7 +38,8 @@ def test_inspect_says_what_was_understood(pictures):
 
 def test_inspect_for_machines(pictures):
     result = run(app, ["inspect", str(pictures), "--json"])
-    manifest = json.loads(result.output)
+    assert "looking" in result.stderr
+    manifest = json.loads(result.stdout)
     assert manifest["counts"] == {"ant": 1, "cat": 1}
     assert manifest["broken"][0]["name"] == "cat/bad.png"
     picture = manifest["pictures"][0]

@@ -62,6 +62,18 @@ def test_npz_holds_the_same_images(cli: Cli, model, tmp_path):
     assert (images == np.stack(list(pixels(tmp_path / "png").values()))).all()
 
 
+def test_the_grid_shows_sixteen_seeds_of_each_class(cli: Cli, model, tmp_path):
+    done = cli("sample", model, "--count", 18, "--steps", 1, "--batch", 7, "--out", tmp_path / "o")
+    assert done.code == 0, done.err
+    grid, single = opened(tmp_path / "o" / "grid.png"), 64 + 2
+    assert grid.height == 3 * single + 2
+    assert 16 * single < grid.width < 18 * single
+    first = np.array(opened(tmp_path / "o" / "000018_dog_seed0.png"))
+    left = grid.width - 16 * single
+    place = np.array(grid)[2 + single : 2 + single + 64, left : left + 64]
+    assert (place[::8, ::8] == first).all()
+
+
 def test_film_has_a_row_a_class(cli: Cli, model, tmp_path):
     done = cli("sample", model, "--count", 1, "--film", "--out", tmp_path / "o", "--json")
     film = opened(json.loads(done.out)["film"])

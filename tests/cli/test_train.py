@@ -7,13 +7,17 @@ import pytest
 import torch
 
 from mezzotint.checkpoint import read_model
+from mezzotint.cli.train import _again, _name
 from mezzotint.data.draw import picture
+from mezzotint.recipe import shipped
 from tests.cli.conftest import Cli
 
 FAST = [
     *["-o", "train.batch=4", "-o", "train.warmup=1", "-o", "train.validate_images=4"],
     *["-o", "model.network.depth=1", "-o", "model.network.width=16", "-o", "sampling.steps=2"],
 ]
+
+TINY = ["-o", "train.batch=4", "-o", "train.validate_images=4", "-o", "sampling.steps=2"]
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +130,84 @@ def test_one_class_trains_and_samples(cli: Cli, pictures, tmp_path):
     assert done.code == 0, done.err
     done = cli("sample", tmp_path / "run", "--class", "cat", "--count", 1, "--out", tmp_path / "s")
     assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("what", ["notes", "model"])
+def test_a_folder_that_is_no_run_is_left_alone(cli: Cli, model, tmp_path, what):
+    out = tmp_path / what
+    if what == "model":
+        shutil.copytree(model, out)
+    else:
+        out.mkdir()
+        (out / "README.md").write_text("mine")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    done = cli("train", "digits", "--out", out, "--steps", 1)
+    assert done.code == 1
+    assert "holds something that is not a run" in done.err
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    done = cli("train", "digits", "--out", out, "--steps", 1, "--force", *TINY)
+    assert done.code == 0, done.err
+    aside = tmp_path / f"{what}.1"
+    assert {path.name: path.read_bytes() for path in aside.iterdir()} == before
+
+
+def test_a_run_is_not_taken_for_pictures(cli: Cli, pictures, tmp_path):
+    cli("train", pictures, "--out", tmp_path / "run", "--steps", 1, *FAST)
+    done = cli("train", tmp_path / "run", "--out", tmp_path / "other")
+    assert done.code == 1
+    assert "is a run or a model, not pictures" in done.err
+    assert "--init-from" in done.err
+
+
+def test_pictures_may_move_and_must_stay_the_same(cli: Cli, pictures, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    shutil.copytree(pictures, first)
+    cli("train", first, "--out", tmp_path / "run", "--steps", 1, *FAST)
+    first.rename(second)
+    done = cli("train", second, "--out", tmp_path / "run", "--steps", 2, *FAST)
+    assert done.code == 0, done.err
+    assert "resumed at step 1" in done.err
+
+
+def test_a_table_is_trained_on(cli: Cli, pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "p")
+    rows = [f"{p.parent.name}/{p.name},{p.parent.name}" for p in sorted(pictures.glob("*/*.png"))]
+    table = tmp_path / "p" / "t.csv"
+    table.write_text("\n".join(["file_name,label", *rows]))
+    done = cli("train", table, "--out", tmp_path / "run", "--steps", 1, *FAST)
+    assert done.code == 0, done.err
+    assert "3 classes" in done.err
+
+
+def test_the_recipe_keeps_its_say_about_pictures(cli: Cli, pictures, tmp_path):
+    given = "data: {kind: folder, path: elsewhere, size: 16, crop: squash, balanced: false}\n"
+    body = (shipped()["own-folder"]).read_text().splitlines(keepends=True)
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("".join(given if line.startswith("data:") else line for line in body))
+    shown = cli("train", recipe, "--data", pictures, "--dry-run").out
+    assert f"path: {pictures}" in shown
+    for setting in ("size: 16", "crop: squash", "balanced: false"):
+        assert setting in shown
+
+
+def test_a_size_needs_pictures(cli: Cli, tmp_path):
+    done = cli("train", "digits", "--size", 64, "--out", tmp_path / "run")
+    assert done.code == 1
+    assert "--size 64: digits has data of its own" in done.err
+    assert cli("train", "digits", "--steps", 0).code == 2
+
+
+def test_the_command_to_go_on_does_not_start_anew(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["mezzotint", "train", "digits", "--force", "--out", "my run"])
+    assert _again(1) == "mezzotint train digits --out 'my run'"
+    assert _again(2) == "torchrun --nproc-per-node=2 -m mezzotint train digits --out 'my run'"
+
+
+@pytest.mark.parametrize(
+    ("what", "name"), [("digits", "digits"), ("a/b.yaml", "b"), ("photos.2024", "photos.2024")]
+)
+def test_a_run_is_named_after_what_it_trains(monkeypatch, tmp_path, what, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos.2024").mkdir()
+    assert _name(what) == name
+    assert _name(".") == tmp_path.name

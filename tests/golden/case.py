@@ -117,12 +117,28 @@ def checks(system: str, source: str, *needs: str) -> Callable[[Check], Check]:
     return register
 
 
-def find(path: Path) -> tuple[Checker | None, str]:
-    """Return the checker of a file, if any, and the file's source."""
+@dataclass(frozen=True)
+class Found:
+    """What a file is: its checker, if any, its source, and whether there has to be a checker."""
+
+    checker: Checker | None
+    source: str
+    due: bool
+
+
+def find(path: Path) -> Found:
+    """Look a file up among the checkers."""
+    system = path.parent.name
     with safe_open(path, "pt") as file:
-        source, names = file.metadata().get("source", ""), list(file.keys())
-    fitting = (each for each in CHECKERS if each.fits(path.parent.name, source, names))
-    return next(fitting, None), source
+        source, names = (file.metadata() or {}).get("source", ""), list(file.keys())
+    fitting = (each for each in CHECKERS if each.fits(system, source, names))
+    return Found(next(fitting, None), source, due(system, names))
+
+
+def due(system: str, names: list[str]) -> bool:
+    """Say whether a case is of what this project has: all of DiT and SiT, U-ViT's mathematics."""
+    with_network = any(name.startswith("state/") for name in names)
+    return system in {"dit", "sit"} or (system == "uvit" and not with_network)
 
 
 def files(folders: list[Path]) -> Iterator[Path]:

@@ -6,26 +6,39 @@ from pathlib import Path
 import pytest
 
 from tests.golden import check_dit, check_sit, check_uvit  # noqa: F401, they register
-from tests.golden.case import files, find
+from tests.golden.case import Found, files, find
 
 HERE = Path(__file__).parent
 SHARED = HERE.parents[2] / "shared" / "reference"
-RECOGNISED = pytest.StashKey[dict[Path, str]]()
+RECOGNISED = pytest.StashKey[dict[Path, Found]]()
 
 
-def folders() -> list[Path]:
-    given = os.environ.get("MEZZOTINT_GOLDEN")
+def folders(given: str | None) -> list[Path]:
+    """Return where to look: the folder that MEZZOTINT_GOLDEN names, or the cases kept here."""
+    if given and not Path(given).is_dir():
+        raise pytest.UsageError(f"MEZZOTINT_GOLDEN={given}: no such folder")
     wanted = [Path(given)] if given else [HERE / "cases", SHARED]
     return [folder for folder in wanted if folder.is_dir()]
+
+
+def look(places: list[Path]) -> dict[Path, Found]:
+    """Return what was found out about each case; finding nothing to check is an error."""
+    found = {path: find(path) for path in files(places)}
+    if not any(each.checker for each in found.values()):
+        raise pytest.UsageError(
+            f"no golden case is recognised among {len(found)} files in "
+            f"{', '.join(map(str, places))}; expected <system>/*.safetensors"
+        )
+    return found
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "golden_path" not in metafunc.fixturenames:
         return
-    found = {path: find(path)[0] for path in files(folders())}
-    metafunc.config.stash[RECOGNISED] = {p: c.name if c else "" for p, c in found.items()}
-    known = [path for path, checker in found.items() if checker]
-    metafunc.parametrize("golden_path", known, ids=[f"{p.parent.name}/{p.stem}" for p in known])
+    found = look(folders(os.environ.get("MEZZOTINT_GOLDEN")))
+    metafunc.config.stash[RECOGNISED] = found
+    wanted = [path for path, each in found.items() if each.checker or each.due]
+    metafunc.parametrize("golden_path", wanted, ids=[f"{p.parent.name}/{p.stem}" for p in wanted])
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
@@ -33,11 +46,16 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
     if found is None:
         return
     terminalreporter.section("golden cases")
-    known = [f"{p.parent.name}/{p.stem}  {name}" for p, name in found.items() if name]
-    later = [f"{p.parent.name}/{p.stem}" for p, name in found.items() if not name]
-    terminalreporter.write_line(f"from {', '.join(map(str, folders()))}")
+    case = {path: f"{path.parent.name}/{path.stem}" for path in found}
+    known = [f"{case[p]}  {each.checker.name}" for p, each in found.items() if each.checker]
+    missed = [case[p] for p, each in found.items() if each.due and not each.checker]
+    later = [case[p] for p, each in found.items() if not each.due and not each.checker]
+    places = sorted({str(path.parent.parent) for path in found})
+    terminalreporter.write_line(f"from {', '.join(places)}")
     terminalreporter.write_line(f"recognised {len(known)}:")
     for line in known:
         terminalreporter.write_line(f"  {line}")
+    if missed:
+        terminalreporter.write_line(f"not recognised {len(missed)}: {' '.join(missed)}")
     if later:
         terminalreporter.write_line(f"not yet {len(later)}: {' '.join(later)}")

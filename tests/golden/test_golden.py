@@ -1,4 +1,4 @@
-"""Every case that somebody recognises must be met, in all of its outputs."""
+"""Every case of what this project has must be recognised, and met in all of its outputs."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ from tests.golden.case import Case, find
 
 
 def test_a_golden_case_is_met(golden_path: Path):
-    checker, _ = find(golden_path)
-    assert checker is not None
+    found = find(golden_path)
+    assert found.checker, f"{golden_path}: no checker knows it; its source is {found.source!r}"
     case = Case.read(golden_path)
-    checker.check(case)
+    found.checker.check(case)
     assert not case.left(), f"outputs that were never compared: {case.left()[:5]}"

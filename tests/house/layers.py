@@ -11,7 +11,7 @@ from tests.house.source import ROOT, Import, Module
 # From the ground up. A room imports from the floors below its own, and from itself.
 FLOORS: Final = (
     ("errors",),
-    ("kinds",),
+    ("kinds", "files"),
     ("config", "noise"),
     ("nn",),
     ("networks", "tokenizers", "diffusion", "masked"),

@@ -17,6 +17,7 @@ from mezzotint.diffusion.predictions import (
     Score,
     Velocity,
 )
+from mezzotint.noise import SeededNoise
 
 PATHS: dict[str, Path] = {
     "discrete-vp": DiscreteVP(),
@@ -77,6 +78,11 @@ def grid_for(path: str, steps: int) -> Tensor:
     """Return a grid that every prediction can be asked on: some signal, some noise, or the end."""
     start = 1.0 if path.startswith("discrete") else 0.98
     return Even(start=start)(PATHS[path], steps)
+
+
+def start(seeds: list[int], dtype: torch.dtype = torch.float64):
+    noise = SeededNoise(seeds)
+    return noise(torch.zeros(len(seeds), 3, 2, 2, dtype=dtype)), noise
 
 
 def last(walk) -> Tensor:

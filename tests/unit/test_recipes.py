@@ -77,7 +77,8 @@ MISTAKES = {
     "smapling.steps=3": "smapling: unknown key; did you mean sampling?",
     "train.drop=0": "sampling.guidance needs a null class",
     "train.decay.kind=cosin": "train.decay.kind: unknown decay 'cosin'; did you mean cosine?",
-    "train.times={kind: uniform, lo: 1}": "train.times.lo: unknown key; did you mean low",
+    "train.times={kind: logit-normal, mea: 1}": "train.times.mea: unknown key; did you mean mean",
+    "train.times={kind: uniform, low: 1}": "train.times.low: unknown key; it has no settings",
 }
 
 

@@ -1,13 +1,14 @@
 """Starting from another model: equal tensors are kept, class rows meet by name, the rest is new."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
 from mezzotint import load
 from mezzotint.checkpoint import read_model
-from mezzotint.errors import CheckpointError
+from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.networks.dit import DiTConfig
 from mezzotint.training.transfer import transfer
 from tests.tiny import finish, tiny
@@ -114,7 +115,11 @@ def test_a_resumed_run_does_not_start_from_it_again(tmp_path):
     first.open()
     for _ in first.fit(lambda: first.state.step >= 5):
         pass
-    second = tiny(tmp_path / "parts", init_from=tmp_path / "gone")
+    other = tiny(tmp_path / "parts", init_from=tmp_path / "gone")
+    with pytest.raises(ConfigError, match=r"started from .*old; leave --init-from out"):
+        other.open()
+    shutil.rmtree(tmp_path / "old")  # it is not looked at again
+    second = tiny(tmp_path / "parts", init_from=tmp_path / "old")
     assert finish(second).inherited == list(first.inherited)
     assert all(torch.equal(t, expected[n]) for n, t in second.network.state_dict().items())
 

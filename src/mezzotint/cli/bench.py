@@ -11,6 +11,7 @@ app = typer.Typer(help="Measure speed and memory on this machine.", no_args_is_h
 Dtypes = Annotated[
     str | None, typer.Option(help="fp32,bf16; default: fp32, and bf16 where it is native.")
 ]
+Rounds = Annotated[int, typer.Option(min=1, help="Interleaved rounds; the median is reported.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -18,8 +19,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 @app.command(epilog="Example: mezzotint bench sample emoji-dit emoji-dit-tiny")
 def sample(
     models: Annotated[list[str], typer.Argument(help="Models to measure side by side.")],
-    batch: Annotated[int, typer.Option(help="Images at a time.")] = 32,
-    rounds: Annotated[int, typer.Option(help="Interleaved rounds; the median is reported.")] = 3,
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
+    rounds: Rounds = 3,
     dtypes: Dtypes = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -36,8 +37,8 @@ def sample(
 @app.command(epilog="Example: mezzotint bench train emoji-dit")
 def train(
     recipes: Annotated[list[str], typer.Argument(help="Recipes to measure side by side.")],
-    steps: Annotated[int, typer.Option(help="Steps a round.")] = 4,
-    rounds: Annotated[int, typer.Option(help="Interleaved rounds; the median is reported.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Steps a round.")] = 4,
+    rounds: Rounds = 3,
     dtypes: Dtypes = None,
     device: Device = "auto",
     as_json: Json = False,

@@ -7,8 +7,6 @@ import typer
 
 from mezzotint.cli import shared
 
-FORMS = ("fp32", "bf16")
-
 
 def convert(
     model: Annotated[str, typer.Argument(help="A zoo name, a model or run folder, or a file.")],
@@ -23,8 +21,8 @@ def convert(
     from mezzotint import averaged, config, generator
     from mezzotint.errors import ConfigError
 
-    if to not in FORMS:
-        raise ConfigError(f"--to {to}: {config.nearest(to, FORMS)}")
+    if to not in averaged.DTYPES:
+        raise ConfigError(f"--to {to}: {config.nearest(to, averaged.DTYPES)}")
     made = generator.load(model)
     shared.fresh(out, force=force)
     averaged.publish(made, out, averaged.DTYPES[to])

@@ -23,11 +23,13 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole manifest.")] = False,
 ) -> None:
     """Say in words how a folder of pictures is understood, and which files are broken."""
+    from mezzotint import config
     from mezzotint.data.folder import Folder
 
-    wanted = Folder(path=path, size=size, label_column=label_column, background=background)
-    with typer.progressbar(length=100, label="looking", hidden=as_json) as bar:
-        manifest = wanted.manifest(progress=lambda i, n: bar.update(i * 100 // n - bar.pos))
+    tree = {"path": path, "size": size, "label_column": label_column, "background": background}
+    wanted: Folder = config.load("data", {"kind": "folder", **tree})
+    with shared.progress("looking", 100) as bar:
+        manifest = wanted.manifest(progress=lambda i, n: bar.at(i * 100 // n))
     if as_json:
         typer.echo(
             json.dumps(
@@ -45,9 +47,9 @@ def inspect(
 def export(
     name: Annotated[str, typer.Argument(help="An embedded set: emoji, digits or prints.")],
     folder: Annotated[Path, typer.Argument(help="Where the folders of the classes go.")],
-    count: Annotated[int, typer.Option(help="Pictures of each class, at most.")] = 100,
+    count: Annotated[int, typer.Option(min=1, help="Pictures of each class, at most.")] = 100,
     size: Annotated[
-        int | None, typer.Option(help="Height and width, if there is a choice.")
+        int | None, typer.Option(min=1, help="Height and width, if there is a choice.")
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Move results that are there aside.")
@@ -58,7 +60,7 @@ def export(
     from mezzotint import config
     from mezzotint.data.write import write_classes
 
-    images = config.load("data", {"kind": name} | ({"size": size} if size else {})).train()
+    images = config.load("data", {"kind": name} | ({} if size is None else {"size": size})).train()
     shared.fresh(folder, force=force)
     written = write_classes(images, folder, count=count)
     shared.result({"folder": str(folder), "pictures": written}, as_json=as_json)
@@ -81,13 +83,13 @@ def build(
     if size not in (32, 64, 128):
         raise typer.BadParameter(f"--size {size}; expected 32, 64 or 128")
     folder = out or cache_folder() / f"{name}-{size}"
-    with typer.progressbar(length=100, label="drawing", hidden=as_json) as bar:
+    with shared.progress("drawing", 100) as bar:
         report = build_emoji(
             size,
             folder,
             cache_folder() / "npm",
             force=force,
-            progress=lambda i, n: bar.update(i * 100 // n - bar.pos),
+            progress=lambda i, n: bar.at(i * 100 // n),
         )
     if as_json:
         typer.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))

@@ -1,12 +1,14 @@
 """The command line: verbs and how errors are told. Nothing heavy is imported before a verb runs."""
 
 import sys
+from typing import NoReturn
 
 import typer
 
 from mezzotint import __version__
 from mezzotint.cli import bench, convert, data, demo, sample, show, train
 from mezzotint.errors import MezzotintError
+from mezzotint.files import REASONS, cannot_write
 
 app = typer.Typer(
     name="mezzotint",
@@ -46,5 +48,13 @@ def main() -> None:
     try:
         app()
     except MezzotintError as error:
-        sys.stderr.write(f"mezzotint: {error}\n")
-        sys.exit(1)
+        _end(error)
+    except OSError as error:  # a place that does not turn it into an OutputError itself
+        if error.errno not in REASONS:
+            raise
+        _end(cannot_write(error.filename or "the result", error))
+
+
+def _end(error: MezzotintError) -> NoReturn:
+    sys.stderr.write(f"mezzotint: {error}\n")
+    sys.exit(1)

@@ -6,9 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mezzotint.cli import shared
+from mezzotint.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
+
     from mezzotint.generator import Generator
+
+ROWS, COLUMNS = 20, 16
+"""The largest grid: classes, and seeds of each."""
 
 
 def sample(
@@ -17,12 +23,14 @@ def sample(
         list[str] | None,
         typer.Option("--class", help="Class name or number; repeat it or use commas; default all."),
     ] = None,
-    count: Annotated[int, typer.Option(help="Images a class, with seeds from --seed on.")] = 8,
+    count: Annotated[
+        int, typer.Option(min=1, help="Images a class, with seeds from --seed on.")
+    ] = 8,
     seed: Annotated[int, typer.Option(help="First seed; image k has seed + k.")] = 0,
     seeds: Annotated[
         str | None, typer.Option(help="Exact seeds instead: 7, or 0,3,9, or 0:8.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
     recipe: Annotated[
         Path | None, typer.Option("-c", help="YAML file with a `sampling` section.")
@@ -35,9 +43,12 @@ def sample(
         bool, typer.Option("--npz", help="One streaming samples.npz instead of PNGs.")
     ] = False,
     film: Annotated[
-        bool, typer.Option("--film", help="Also strips of the denoising, one an image of seed 1.")
+        bool,
+        typer.Option("--film", help="Also film.png: the denoising, first seed, a row a class."),
     ] = False,
-    batch: Annotated[int, typer.Option(help="Images at a time; moves no pixel.")] = 64,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Images at a time; the same images up to rounding.")
+    ] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     force: Annotated[
         bool, typer.Option("--force", help="Move results that are there aside.")
@@ -51,11 +62,12 @@ def sample(
     tree = config.dump(loaded.sampling)
     if recipe is not None:
         given = config.read(recipe)
-        tree |= given.get("sampling", given)
+        tree |= _section(recipe, given.get("sampling", given))
     tree = config.override(tree, settings or [])
     chosen = loaded.with_recipe(config.build(generator.Sampling, tree))
     chosen = chosen.with_sampling(steps=steps, guidance=guidance)
-    labels = chosen.labels(shared.every(classes) or chosen.classes or [0]).tolist()
+    asked = shared.every(classes)
+    labels = chosen.labels((chosen.classes or [0]) if asked is None else asked).tolist()
     row = shared.seeds(seeds) if seeds else list(range(seed, seed + count))
     shared.fresh(out, force=force)
     job = Job(chosen, model, labels, row)
@@ -85,35 +97,31 @@ class Job:
         """Draw and write; return what was made and how long it took."""
         import time
 
-        import torch
-
         from mezzotint import config
-        from mezzotint.data.draw import grid
-        from mezzotint.data.write import NpzStream, PngFolder
+        from mezzotint.data.write import npz_stream, png_folder
 
         made = self.generator
-        pairs = [(label, seed) for label in self.labels for seed in self.seeds]
+        labels = [label for label in self.labels for _ in self.seeds]
+        seeds = [seed for _ in self.labels for seed in self.seeds]
         settings = {"model": self.name, "sampling": config.dump(made.sampling)}
-        size = made.tokenizer.spec.image
         path = out / "samples.npz" if npz else out
-        sink = NpzStream(path, len(pairs), size) if npz else PngFolder(path, made.classes, settings)
-        first: list[torch.Tensor] = []
+        sink = (
+            npz_stream(path, len(labels), made.tokenizer.spec.image)
+            if npz
+            else png_folder(path, made.classes, settings)
+        )
+        wanted = self._shown()
+        shown: dict[int, torch.Tensor] = {}
         started, done = time.monotonic(), 0
-        shown = min(len(self.seeds), 16)
-        with sink, shared.progress("sampling", len(pairs)) as bar:
-            labels, seeds = [a for a, _ in pairs], [b for _, b in pairs]
+        with sink as write, shared.progress("sampling", len(labels)) as bar:
             for images in made.stream(labels, seeds, batch=batch):
                 rows = slice(done, done + len(images))
-                sink.write(images, labels[rows], seeds[rows])
-                keep = [k for k in range(done, rows.stop) if k % len(self.seeds) < shown]
-                first.extend(images[k - done] for k in keep if len(first) < 20 * shown)
+                write(images, labels[rows], seeds[rows])
+                shown |= {k: images[k - done] for k in range(done, rows.stop) if k in wanted}
                 done = rows.stop
                 bar.at(done, f"{done / (time.monotonic() - started):.1f} images/s")
         seconds = time.monotonic() - started
-        names = [made.classes[label] for label in self.labels[:20]] if made.classes else []
-        magnify = max(1, 64 // size[0])
-        sheet = grid(torch.stack(first), columns=shown, names=names, magnify=magnify)
-        sheet.save(out / "grid.png")
+        self._sheet(out / "grid.png", [shown[k] for k in sorted(wanted)], self.labels[:ROWS])
         manifest = settings | {
             "classes": list(made.classes),
             "labels": self.labels,
@@ -129,21 +137,40 @@ class Job:
             "images_per_second": round(done / seconds, 2),
         }
 
+    def _shown(self) -> set[int]:
+        """Return which images the grid shows: the first seeds of the first classes."""
+        each = len(self.seeds)
+        rows = range(min(len(self.labels), ROWS))
+        return {row * each + column for row in rows for column in range(min(each, COLUMNS))}
+
     def films(self, out: Path, frames: int = 8) -> dict[str, str]:
         """Draw how the first image of each class comes out of the noise."""
-        from mezzotint.data.draw import grid
-
         made = self.generator
-        rows, names = [], []
+        images = []
         for label in self.labels:
             steps = list(made.steps([label], [self.seeds[0]]))
             chosen = {round(k * (len(steps) - 1) / (frames - 1)) for k in range(frames)}
-            rows += [made.tokenizer.decode(steps[k].x)[0].cpu() for k in sorted(chosen)]
-            names.append(made.classes[label] if made.classes else "image")
+            images += [made.tokenizer.decode(steps[k].x)[0].cpu() for k in sorted(chosen)]
+        self._sheet(out / "film.png", images, self.labels)
+        return {"film": str(out / "film.png")}
+
+    def _sheet(self, path: Path, images: "list[torch.Tensor]", labels: list[int]) -> None:
+        """Write images as a sheet with a row a class."""
         import torch
 
-        magnify = max(1, 64 // rows[0].shape[-1])
-        columns = len(rows) // len(self.labels)
-        path = out / "film.png"
-        grid(torch.stack(rows), columns=columns, names=names, magnify=magnify).save(path)
-        return {"film": str(path)}
+        from mezzotint.data.draw import grid
+        from mezzotint.data.write import save_png
+
+        names = [self.generator.classes[k] for k in labels] if self.generator.classes else []
+        columns, magnify = len(images) // len(labels), max(1, 64 // images[0].shape[-1])
+        save_png(path, grid(torch.stack(images), columns=columns, names=names, magnify=magnify))
+
+
+def _section(recipe: Path, found: Any) -> dict[str, Any]:
+    """Return the `sampling` section of a recipe, which must be a mapping."""
+    from mezzotint.config import shown
+
+    if not isinstance(found, dict):
+        wanted = "expected a mapping of settings such as steps: 40"
+        raise ConfigError(f"{recipe}: sampling: {wanted}, got {shown(found)}")
+    return found

@@ -33,21 +33,32 @@ def fresh(folder: Path, *, force: bool) -> None:
     """Refuse a folder that holds anything; with `force`, move it aside so that nothing is lost.
 
     Raises:
-        OutputError: it holds something, or is a file.
+        OutputError: it holds something, is a file, or cannot be made.
     """
-    from mezzotint.run import move_aside
+    from mezzotint.files import cannot_write
 
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        if not force:
-            raise OutputError(
-                f"{folder}: already holds results; choose another --out, "
-                "or --force to move them aside"
-            )
-        say(f"moved {folder} to {move_aside(folder)}")
     try:
+        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+            _aside(folder, force=force)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be made: {error}") from None
+        raise cannot_write(folder, error) from None
+
+
+def _aside(folder: Path, *, force: bool) -> None:
+    from mezzotint.run import move_aside
+
+    if not force:
+        raise OutputError(
+            f"{folder}: already holds results; choose another --out, or --force to move them aside"
+        )
+    place, here = folder.resolve(), Path.cwd()
+    if place in (here, *here.parents):
+        raise OutputError(
+            f"{folder}: is the current directory or holds it, and cannot be moved aside; "
+            "choose another folder"
+        )
+    say(f"moved {folder} to {move_aside(place if folder.name == '..' else folder)}")
 
 
 def seeds(text: str) -> list[int]:

@@ -42,7 +42,7 @@ def _explain(what: str) -> dict[str, Any]:
     if what in generator.zoo() or (Path(what).exists() and not what.endswith((".yaml", ".yml"))):
         return _model(what)
     if what in recipe.shipped() or Path(what).exists():
-        return {"recipe": config.dump(recipe.resolve(recipe.find(what)))}
+        return {"recipe": _recipe(what)}
     kind = _kind(what)
     if kind:
         return kind
@@ -50,6 +50,19 @@ def _explain(what: str) -> dict[str, Any]:
     raise ConfigError(
         f"{what}: no model, run, recipe or kind of this name; {config.nearest(what, known)}"
     )
+
+
+def _recipe(what: str) -> Any:
+    """Return a recipe complete, or as it is written where its pictures are not here."""
+    from mezzotint import config, recipe
+    from mezzotint.errors import DataError
+
+    tree = recipe.find(what)
+    try:
+        return config.dump(recipe.resolve(tree))
+    except DataError as error:
+        shared.say(f"as it is written, for its data cannot be opened: {error}")
+        return tree
 
 
 def _model(what: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`mezzotint train`: a recipe or a folder of pictures in, a run out; the same again resumes."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 from mezzotint.cli import shared
 
 if TYPE_CHECKING:
+    from mezzotint.recipe import Recipe
     from mezzotint.run import Run
 
 OWN = "own-folder"
@@ -16,7 +18,7 @@ OWN = "own-folder"
 
 def train(
     what: Annotated[
-        str, typer.Argument(help="A recipe (name or YAML file), or a folder of your pictures.")
+        str, typer.Argument(help="A recipe (name or YAML), or your pictures: folder, zip, table.")
     ],
     out: Annotated[
         Path | None, typer.Option(help="Run folder; default runs/NAME. One with a run resumes it.")
@@ -24,8 +26,10 @@ def train(
     data: Annotated[
         Path | None, typer.Option(help="Train the recipe on this folder of pictures instead.")
     ] = None,
-    size: Annotated[int | None, typer.Option(help="Height and width of --data's images.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Height and width to train your pictures at.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("-o", help="Setting such as train.lr=3e-4.")
     ] = None,
@@ -58,31 +62,62 @@ def train(
 
         typer.echo(yaml.safe_dump(config.dump(resolved), sort_keys=False, allow_unicode=True))
         return
-    folder = out or Path("runs") / Path(what).stem
-    if force:
-        _aside(folder)
-    _run(resolved, folder, device, init_from, tensorboard=tensorboard, as_json=as_json)
+    start = Start(out or Path("runs") / _name(what), init_from, force, tensorboard)
+    _run(resolved, start, device, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a run starts: where, from what, over what, and who else is told."""
+
+    folder: Path
+    init_from: str | None
+    force: bool
+    tensorboard: bool
+
+
+def _name(what: str) -> str:
+    """Return the name of the run of a recipe or of pictures."""
+    path = Path(what)
+    return path.resolve().name if path.is_dir() else path.stem
 
 
 def _tree(what: str, data: Path | None, size: int | None) -> dict[str, Any]:
     """Read the recipe, and put the user's pictures in its data section."""
     from mezzotint import recipe
+    from mezzotint.errors import ConfigError
 
-    pictures = Path(what) if Path(what).is_dir() or what.endswith(".zip") else data
-    tree = recipe.find(OWN if pictures is not None and data is None else what)
-    if pictures is not None:
-        wanted = size or tree.get("data", {}).get("size", 32)
-        tree["data"] = {"kind": "folder", "path": str(pictures), "size": wanted}
-        tree["data"] |= {"balanced": True}
+    given = _pictures(what)
+    tree = recipe.find(OWN if given else what)
+    pictures = data or given
+    if pictures is None:
+        if size is not None:
+            raise ConfigError(f"--size {size}: {what} has data of its own; set -o data.size=…")
+        return tree
+    section = tree.get("data")
+    own = section if isinstance(section, dict) and "path" in section else {"balanced": True}
+    tree["data"] = {**own, "kind": "folder", "path": str(pictures)}
+    tree["data"]["size"] = size or own.get("size", 32)
     return tree
 
 
-def _aside(folder: Path) -> None:
-    from mezzotint.run import move_aside
-    from mezzotint.training.distributed import local_rank
+def _pictures(what: str) -> Path | None:
+    """Return `what` as the place of pictures, or None where it is a recipe.
 
-    if local_rank() == 0 and (moved := move_aside(folder)):
-        shared.say(f"moved {folder} to {moved}")
+    Raises:
+        ConfigError: it is a run or a model.
+    """
+    from mezzotint.data.layouts import is_table
+    from mezzotint.errors import ConfigError
+
+    path = Path(what)
+    if any((path / name).exists() for name in ("config.yaml", "resume", "model.safetensors")):
+        raise ConfigError(
+            f"{what} is a run or a model, not pictures; to go on with a run, give its recipe again "
+            f"with --out {what}, and to start from its weights add --init-from {what}"
+        )
+    found = path.is_dir() or path.suffix.lower() == ".zip" or is_table(path)
+    return path if found else None
 
 
 def _torchrun(devices: int) -> None:
@@ -97,23 +132,19 @@ def _torchrun(devices: int) -> None:
     os.execv(sys.executable, command)  # noqa: S606 (the command is our own)
 
 
-def _run(
-    resolved: Any,
-    folder: Path,
-    device: str,
-    init_from: str | None,
-    *,
-    tensorboard: bool,
-    as_json: bool,
-) -> None:
-    from mezzotint.run import Run, stopping
+def _run(resolved: "Recipe", start: Start, device: str, *, as_json: bool) -> None:
+    from mezzotint.run import Run, move_aside, stopping
     from mezzotint.training.distributed import ranks
     from mezzotint.training.track import TensorBoard
 
     with ranks(shared.device_of(device)) as group, stopping() as stop:
-        trackers = [TensorBoard(folder / "tensorboard")] if tensorboard and group.first else []
-        run = Run(resolved, folder, group, trackers, init_from=init_from)
+        if start.force and group.first and (moved := move_aside(start.folder)):
+            shared.say(f"moved {start.folder} to {moved}")
+        group.wait()
+        run = Run(resolved, start.folder, group, init_from=start.init_from)
         resumed = run.open()
+        if start.tensorboard and group.first:
+            run.trackers = (*run.trackers, TensorBoard(start.folder / "tensorboard"))
         if group.first:
             _announce(run, resumed=resumed)
         finished = _follow(run, stop)
@@ -157,13 +188,22 @@ def _follow(run: "Run", stop: Any) -> bool:
 
 
 def _conclude(run: "Run", *, finished: bool, as_json: bool) -> None:
-    import shlex
-    import sys
-
     if not finished:
-        again = shlex.join(["mezzotint", *sys.argv[1:]])
+        again = _again(run.ranks.count)
         shared.say(f"stopped at step {run.state.step:,}, saved; to go on: {again}")
     values = {"run": str(run.folder), "step": run.state.step, "finished": finished}
     shared.result(values, as_json=as_json)
     if finished:
         shared.say(f"mezzotint sample {run.folder}")
+
+
+def _again(ranks: int) -> str:
+    """Return the command that takes this run up; --force would start it anew."""
+    import shlex
+    import sys
+
+    arguments = [each for each in sys.argv[1:] if each != "--force"]
+    if ranks > 1 and not any(each.startswith("--devices") for each in arguments):
+        launcher = ["torchrun", f"--nproc-per-node={ranks}", "-m"]
+        return shlex.join([*launcher, "mezzotint", *arguments])
+    return shlex.join(["mezzotint", *arguments])

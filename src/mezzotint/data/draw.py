@@ -1,10 +1,9 @@
-"""Pictures for people: grids with names, and the numbered files of a sampling job."""
+"""Pictures for people: one image, or a grid of them whose rows have names."""
 
 import textwrap
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
@@ -63,8 +62,3 @@ def _short(name: str) -> str:
 
 def _text_width(text: str) -> int:
     return int(ImageDraw.Draw(Image.new("RGB", (1, 1))).textlength(text)) + 1
-
-
-def strip(frames: Sequence[UInt8[Tensor, "3 h w"]], *, magnify: int = 1) -> Image.Image:
-    """Lay frames side by side, first to last."""
-    return grid(torch.stack(list(frames)), columns=len(frames), magnify=magnify)

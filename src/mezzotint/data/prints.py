@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64, UInt8, UInt64
 from numpy import ndarray
+from pydantic import Field
 from torch import Tensor
 
 from mezzotint.data.images import Data
@@ -228,10 +229,10 @@ class Prints(Data):
         seed: which world of pictures.
     """
 
-    size: int = 32
+    size: int = Field(default=32, ge=1)
     pose: Literal["upright", "tumbled"] = "upright"
-    count: int = 100_000
-    held_out_count: int = 2_000
+    count: int = Field(default=100_000, ge=1)
+    held_out_count: int = Field(default=2_000, ge=0)
     seed: int = 0
 
     def train(self) -> PrintImages:

@@ -8,7 +8,7 @@ index k at t = (k + 1) / N, so t = 0 is the clean end with alpha 1.
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Final, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,9 @@ from torch import Tensor
 
 from mezzotint.config import part
 from mezzotint.diffusion.transition import Transition
+
+CLEAN: Final = 1e-5
+"""Least time of training in continuous time; SiT's for its variance-preserving path."""
 
 
 class Scales(NamedTuple):
@@ -73,8 +76,8 @@ class Scaled:
         return self.scales(t).like(like)
 
     def snap(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
-        """Return `t`: in continuous time, training may use any."""
-        return t
+        """Return `t`, kept off the clean end, where rates and signal-to-noise are infinite."""
+        return t.clamp(min=CLEAN)
 
     def step(self, t: Float[Tensor, "b"]) -> Transition | None:  # noqa: ARG002 (a chain's business)
         """Return None: in continuous time there is no time before."""

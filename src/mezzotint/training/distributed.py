@@ -92,8 +92,3 @@ def ranks(device: str) -> Iterator[Ranks]:
         yield Ranks(dist.get_rank(), count, where)
     finally:
         dist.destroy_process_group()
-
-
-def local_rank() -> int:
-    """Return this process's rank without joining a group; 0 outside torchrun."""
-    return int(os.environ.get("RANK", "0"))

@@ -51,11 +51,9 @@ class Times(Protocol):
 class UniformTimes:
     """All times alike."""
 
-    low: Annotated[float, Field(gt=0, lt=1)] = 1e-4
-
     def __call__(self, uniform: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
-        """Map [0, 1) to (`low`, 1]."""
-        return 1 - uniform * (1 - self.low)
+        """Map [0, 1) to (0, 1]."""
+        return 1 - uniform
 
 
 @dataclass(frozen=True)
