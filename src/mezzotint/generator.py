@@ -6,7 +6,7 @@
 Every class with every seed; an image depends on its class and seed alone.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path as FilePath
@@ -278,7 +278,7 @@ def zoo() -> dict[str, FilePath]:
     return {each.parent.name: each.parent for each in sorted(home.glob("*/config.json"))}
 
 
-def load(source: FilePath | str, *, progress: Callable[[str], None] | None = None) -> Generator:
+def load(source: FilePath | str) -> Generator:
     """Load a generator.
 
     Args:
@@ -293,8 +293,6 @@ def load(source: FilePath | str, *, progress: Callable[[str], None] | None = Non
     if not path.exists():
         hint = config.nearest(str(source), shipped) if shipped else "the zoo is empty"
         raise CheckpointError(f"{source}: neither a zoo model nor a path; {hint}")
-    if progress:
-        progress(f"loading {path}")
     tensors, tree = checkpoint.read_model(path)
     try:
         return from_tree(tree, tensors, source)

@@ -183,6 +183,9 @@ def test_a_config_that_does_not_fit_the_tensors(model):
     assert "missing: blocks.2." in complaint(CheckpointError, model, load, model)
     tree["model"]["network"] |= {"depth": 2, "num_classes": 4}
     write_model(model, tensors, tree)
+    assert "10 names for a network of 4" in complaint(CheckpointError, model, load, model)
+    tree["classes"] = tree["classes"][:4]
+    write_model(model, tensors, tree)
     assert "label.table.weight has shape" in complaint(CheckpointError, model, load, model)
 
 
