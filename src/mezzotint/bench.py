@@ -216,6 +216,10 @@ def _measured(job: Callable[..., None], arguments: Sequence[Any]) -> int:
     job(*arguments)
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return int(torch.cuda.max_memory_allocated() / 1e6)
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux, maxrss of a new process starts at its parent's
+        line = next(each for each in status.read_text().splitlines() if "VmHWM" in each)
+        return int(line.split()[1]) * 1024 // 10**6
     if resource is None:
         return 0
     scale = 1 if platform.system() == "Darwin" else 1024

@@ -145,13 +145,12 @@ class Job:
 
     def films(self, out: Path, frames: int = 8) -> dict[str, str]:
         """Draw how the first image of each class comes out of the noise."""
-        made = self.generator
-        images = []
-        for label in self.labels:
-            steps = list(made.steps([label], [self.seeds[0]]))
-            chosen = {round(k * (len(steps) - 1) / (frames - 1)) for k in range(frames)}
-            images += [made.tokenizer.decode(steps[k].x)[0].cpu() for k in sorted(chosen)]
-        self._sheet(out / "film.png", images, self.labels)
+        made, labels = self.generator, self.labels[:64]
+        steps = list(made.steps(labels, [self.seeds[0]] * len(labels)))
+        chosen = sorted({round(k * (len(steps) - 1) / (frames - 1)) for k in range(frames)})
+        reels = [made.tokenizer.decode(steps[k].x).cpu() for k in chosen]
+        images = [reel[row] for row in range(len(labels)) for reel in reels]
+        self._sheet(out / "film.png", images, labels)
         return {"film": str(out / "film.png")}
 
     def _sheet(self, path: Path, images: "list[torch.Tensor]", labels: list[int]) -> None:

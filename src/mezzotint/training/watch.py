@@ -61,6 +61,9 @@ class Window:
 class HeldOut:
     """The loss on images that are never trained on, at times and noise that never change.
 
+    The times are spread evenly over the law by which the run draws its own, so that this loss and
+    the training loss can be compared.
+
     Args:
         images: the held-out images.
         count: how many are looked at, spread over the set.
@@ -78,7 +81,8 @@ class HeldOut:
         """Return the mean loss and that of each fifth of the noise levels."""
         count = min(self.count, len(self.images))
         rows = torch.arange(count) * len(self.images) // max(count, 1)
-        times = (torch.arange(count, dtype=torch.float64) * 0.6180339887498949 % 1).clamp(min=1e-3)
+        spread = torch.arange(count, dtype=torch.float64) * 0.6180339887498949 % 1
+        times = objective.times(spread)
         parts = [
             self._part(objective, rows[first : first + self.batch], times[first:], first)
             for first in range(0, count, self.batch)
