@@ -25,7 +25,7 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' Makefile
 
 demo: $(CORE)  ## the main job: pictures of every class, in a minute
-	$(BIN)/mezzotint demo
+	$(BIN)/mezzotint demo --force
 
 check: style lint types house  ## format, lint, types, house rules; `make -k check` goes on after a failure
 

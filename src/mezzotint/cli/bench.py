@@ -12,8 +12,6 @@ Dtypes = Annotated[
     str | None, typer.Option(help="fp32,bf16; default: fp32, and bf16 where it is native.")
 ]
 Rounds = Annotated[int, typer.Option(min=1, help="Interleaved rounds; the median is reported.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.command(epilog="Example: mezzotint bench sample emoji-dit emoji-dit-tiny")
@@ -22,8 +20,8 @@ def sample(
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
     rounds: Rounds = 3,
     dtypes: Dtypes = None,
-    device: Device = "auto",
-    as_json: Json = False,
+    device: shared.Device = "auto",
+    as_json: shared.Json = False,
 ) -> None:
     """Measure images a second, milliseconds a step and peak memory."""
     from mezzotint import bench
@@ -40,8 +38,8 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Steps a round.")] = 4,
     rounds: Rounds = 3,
     dtypes: Dtypes = None,
-    device: Device = "auto",
-    as_json: Json = False,
+    device: shared.Device = "auto",
+    as_json: shared.Json = False,
 ) -> None:
     """Measure training images a second."""
     from mezzotint import bench

@@ -12,10 +12,8 @@ def convert(
     model: Annotated[str, typer.Argument(help="A zoo name, a model or run folder, or a file.")],
     out: Annotated[Path, typer.Option(help="Folder for the model.")],
     to: Annotated[str, typer.Option(help="fp32, or bf16: half the size.")] = "bf16",
-    force: Annotated[
-        bool, typer.Option("--force", help="Move results that are there aside.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    force: shared.Force = False,
+    as_json: shared.Json = False,
 ) -> None:
     """Write a model that can be shared: weights, config, card, and a grid of samples."""
     from mezzotint import averaged, config, generator

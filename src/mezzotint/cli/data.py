@@ -51,10 +51,8 @@ def export(
     size: Annotated[
         int | None, typer.Option(min=1, help="Height and width, if there is a choice.")
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Move results that are there aside.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    force: shared.Force = False,
+    as_json: shared.Json = False,
 ) -> None:
     """Write an embedded set as a folder for each class: something to practise on."""
     from mezzotint import config

@@ -14,10 +14,8 @@ CLASSES = "face,animal,food,vehicle,flag,heart,clock,plant"
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("demo-out"),
     seed: Annotated[int, typer.Option(help="First of the eight seeds.")] = 0,
-    force: Annotated[
-        bool, typer.Option("--force", help="Move results that are there aside.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    force: shared.Force = False,
+    as_json: shared.Json = False,
 ) -> None:
     """Draw eight classes eight times with a model that ships with the package; works offline."""
     import time

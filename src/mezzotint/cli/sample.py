@@ -49,11 +49,9 @@ def sample(
     batch: Annotated[
         int, typer.Option(min=1, help="Images at a time; the same images up to rounding.")
     ] = 64,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    force: Annotated[
-        bool, typer.Option("--force", help="Move results that are there aside.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    device: shared.Device = "auto",
+    force: shared.Force = False,
+    as_json: shared.Json = False,
 ) -> None:
     """Draw images: every class with every seed. An image depends on its class and seed alone."""
     from mezzotint import config, generator

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,12 @@ from mezzotint.errors import DataError, MezzotintError, OutputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Force = Annotated[bool, typer.Option("--force", help="Move results that are there aside.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+"""Options that several verbs have."""
 
 
 def say(line: str) -> None:

@@ -36,7 +36,7 @@ def train(
     init_from: Annotated[
         str | None, typer.Option(help="Start from another model; its classes may differ.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: shared.Device = "auto",
     devices: Annotated[int, typer.Option(help="Processes; above 1 torchrun is started.")] = 1,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard files.")
@@ -47,7 +47,7 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the complete recipe and stop.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: shared.Json = False,
 ) -> None:
     """Train a generator. Ctrl-C saves and stops; the same command goes on where it stopped."""
     if devices > 1:
