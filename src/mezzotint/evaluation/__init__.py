@@ -1,0 +1,1 @@
+"""How good images are, measured under one protocol: images, features, moments, metrics, report."""
