@@ -1,4 +1,4 @@
-"""A training run so small that a step takes milliseconds: 8 x 8 digits, a DiT of 20,000 weights."""
+"""Training runs so small that a step takes milliseconds: 8 x 8 digits, some thousand weights."""
 
 from pathlib import Path
 from typing import Any
@@ -33,17 +33,36 @@ TREE: dict[str, Any] = {
     },
     "sampling": {"sampler": "ddim", "steps": 2, "guidance": {"kind": "constant", "scale": 1.5}},
 }
+CLASSIFIER: dict[str, Any] = {
+    "model": {
+        "kind": "classifier",
+        "network": {"kind": "residual", "widths": [8, 16], "blocks": 1, "stride": 1},
+        "mirrored": True,
+    },
+    "data": TREE["data"],
+    "train": {
+        **{name: value for name, value in TREE["train"].items() if name != "sample_every"},
+        "smoothing": 0.1,
+        "augmentations": ["mirrored", "affine", "colour", {"kind": "cutout", "side": 0.3}],
+    },
+}
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
-def resolved(*settings: str) -> recipe.Recipe:
+def resolved(*settings: str, tree: dict[str, Any] = TREE) -> recipe.Recipe:
     """Return the recipe, with settings such as "train.steps=5" laid over it."""
-    return recipe.resolve(config.override(TREE, settings))
+    return recipe.resolve(config.override(tree, settings))
 
 
-def tiny(folder: Path, *settings: str, ranks: Ranks = ALONE, **options: Any) -> Run:
+def tiny(
+    folder: Path,
+    *settings: str,
+    tree: dict[str, Any] = TREE,
+    ranks: Ranks = ALONE,
+    **options: Any,
+) -> Run:
     """Return a run in a folder; it is not opened."""
-    return Run(resolved(*settings), folder, ranks, **options)
+    return Run(resolved(*settings, tree=tree), folder, ranks, **options)
 
 
 def finish(run: Run) -> Run:

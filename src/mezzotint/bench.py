@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from mezzotint import config, generator, recipe
 from mezzotint.averaged import DTYPES
@@ -66,26 +64,6 @@ def machine() -> str:
     )
 
 
-def size_of(made: Generator) -> Row:
-    """Return parameters, and multiply-adds of one network evaluation of one image.
-
-    Multiply-adds are half of what PyTorch's FLOP counter says: linear layers, convolutions and
-    attention products; not norms, activations or embeddings.
-    """
-    network = made.denoiser.network  # type: ignore[attr-defined]
-    where = made.device
-    x = torch.zeros(1, *made.tokenizer.spec.shape, device=where)
-    time, y = torch.zeros(1, device=where), torch.zeros(1, dtype=torch.int64, device=where)
-    # The counter does not know the fused attention of CPUs; spelt out, its products are counted.
-    plain = sdpa_kernel(SDPBackend.MATH)
-    with FlopCounterMode(display=False) as counter, torch.no_grad(), plain:
-        network(x, time, y)
-    return {
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "multiply_adds": counter.get_total_flops() // 2,
-    }
-
-
 def sampling(
     models: Sequence[str], *, dtypes: Sequence[str], batch: int, rounds: int, device: str
 ) -> list[Row]:
@@ -108,7 +86,7 @@ def sampling(
         {
             "model": name,
             "dtype": label,
-            "M parameters": round(size_of(loaded[name])["parameters"] / 1e6, 2),
+            "M parameters": round(loaded[name].cost()["parameters"] / 1e6, 2),
             "images/s": round(batch / seconds, 2),
             "ms/step": round(1000 * seconds / loaded[name].sampling.steps, 1),
             "steps": loaded[name].sampling.steps,

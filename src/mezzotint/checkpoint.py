@@ -5,7 +5,8 @@ header of the tensors' file, so that the file alone can be loaded.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final
@@ -15,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mezzotint import config
-from mezzotint.errors import CheckpointError
+from mezzotint import config, kinds
+from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.files import cannot_write, remove_drafts, replace_file, write_text
 
 Tensors = dict[str, Tensor]
@@ -157,6 +158,94 @@ def _migrated(file: Path, tensors: Tensors, tree: Tree) -> tuple[Tensors, Tree]:
     return tensors, tree
 
 
+def zoo(kind: str | None = None) -> dict[str, Path]:
+    """Return the folders of the models that ship with the package, by name.
+
+    Args:
+        kind: of model, such as "diffusion" or "classifier"; None means any.
+    """
+    home = Path(str(files("mezzotint") / "zoo"))
+    found = {each.parent.name: each.parent for each in sorted(home.glob("*/config.json"))}
+    return {name: path for name, path in found.items() if kind in {None, _kind(path)}}
+
+
+def _kind(folder: Path) -> str:
+    kind: str = json.loads((folder / CONFIG).read_text("utf-8"))["model"]["kind"]
+    return kind
+
+
+def read_named(source: Path | str, kind: str | None = None) -> tuple[Tensors, Tree]:
+    """Read a model, given by the name of one that ships with the package or by its path.
+
+    Args:
+        source: the name, a model or run folder, or a .safetensors file.
+        kind: whose names are offered when nothing is there; None means any.
+
+    Raises:
+        CheckpointError: nothing is there, or it is not a model.
+    """
+    path = zoo().get(str(source), Path(source))
+    if not path.exists():
+        shipped = zoo(kind)
+        hint = config.nearest(str(source), shipped) if shipped else "the zoo is empty"
+        raise CheckpointError(f"{source}: neither a zoo model nor a path; {hint}")
+    return read_model(path)
+
+
+def open_model(source: Path | str, kind: str | None = None) -> Any:
+    """Load what a model is for: the generator or classifier that its config opens it as.
+
+    Args:
+        source: see `read_named`.
+        kind: the kind of model that is wanted; None means any.
+
+    Raises:
+        CheckpointError: nothing is there, or it is not a model, or one of another kind.
+    """
+    tensors, tree = read_named(source, kind)
+    try:
+        model = config.load_at("model", "model", tree.get("model"))
+        found = kinds.kind_of(type(model))
+        if found is None:
+            raise ConfigError("model: missing, expected a mapping with a kind")
+        if kind not in {None, found}:
+            others = ", ".join(zoo(kind)) or "one of your own"
+            raise CheckpointError(
+                f"{source}: a {found} model, but a {kind} model is wanted here, such as {others}"
+            )
+        return model.open(tree, tensors, source)
+    except ConfigError as error:
+        raise CheckpointError(f"{source}: its config is not understood: {error}") from None
+
+
+def check_classes(names: Sequence[str], count: int) -> None:
+    """Refuse class names that are not as many as a network has classes.
+
+    Raises:
+        ConfigError: they are more or fewer.
+    """
+    if len(names) != count:
+        raise ConfigError(f"classes: {len(names)} names for a network of {count} classes")
+
+
+def trained_as(
+    dtype: torch.dtype | None, network: torch.nn.Module, build: Callable[[], torch.nn.Module]
+) -> Tensors:
+    """Return a network's tensors, the trained ones in another dtype unless it is None.
+
+    Args:
+        dtype: such as torch.bfloat16.
+        network: whose tensors.
+        build: makes a fresh one: a loaded network is frozen, a fresh one tells what is trained.
+    """
+    with torch.device("meta"):
+        trained = {name for name, p in build().named_parameters() if p.requires_grad}
+    return {
+        name: tensor.to(dtype) if dtype and name in trained else tensor
+        for name, tensor in network.state_dict().items()
+    }
+
+
 def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], source: object) -> None:
     """Fill a module with tensors that must match it name by name and shape by shape.
 
@@ -191,13 +280,18 @@ __all__ = [
     "MIGRATIONS",
     "WEIGHTS",
     "cannot_write",
+    "check_classes",
     "load_strictly",
+    "open_model",
     "read_model",
+    "read_named",
     "read_pickle",
     "read_tensors",
     "remove_drafts",
     "replace_file",
+    "trained_as",
     "write_model",
     "write_tensors",
     "write_text",
+    "zoo",
 ]

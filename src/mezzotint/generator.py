@@ -8,27 +8,32 @@ Every class with every seed; an image depends on its class and seed alone.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Self, TypedDict, Unpack
 
 import torch
 from jaxtyping import Int, UInt8
+from PIL import Image
 from pydantic import Field, InstanceOf
 from torch import Tensor, nn
 
 from mezzotint import checkpoint, config
+from mezzotint.card import cost
 from mezzotint.config import Config, part
+from mezzotint.data.draw import grid
 from mezzotint.diffusion.denoiser import Denoiser, NetworkDenoiser
 from mezzotint.diffusion.grids import Even, Grid
 from mezzotint.diffusion.guidance import ClassifierFree, Constant, Scale
 from mezzotint.diffusion.paths import Linear, Path
 from mezzotint.diffusion.predictions import Prediction, Velocity
 from mezzotint.diffusion.samplers import DDIM, Sampler, Step
-from mezzotint.errors import CheckpointError, ConfigError, DataError
+from mezzotint.errors import ConfigError, DataError
 from mezzotint.networks.base import NetworkConfig
 from mezzotint.noise import SeededNoise
 from mezzotint.tokenizers.base import Tokenizer, TokenizerConfig
+
+_CELLS = 8  # classes and seeds of a sheet
+_SIDE = 64  # smaller images are enlarged to about this on it
 
 
 class DiffusionConfig(Config):
@@ -47,6 +52,23 @@ class DiffusionConfig(Config):
     def build(self) -> NetworkDenoiser:
         """Make the denoiser, with a fresh network."""
         return NetworkDenoiser(self.network.build(), self.path, self.prediction)
+
+    def open(
+        self, tree: Mapping[str, Any], tensors: Mapping[str, Tensor], source: object
+    ) -> "Generator":
+        """Return the generator that a stored tree describes, filled with tensors."""
+        stored = config.build(_Stored, {k: tree[k] for k in _Stored.model_fields if k in tree})
+        checkpoint.check_classes(stored.classes, stored.model.network.num_classes)
+        denoiser = stored.model.build()
+        checkpoint.load_strictly(denoiser.network, tensors, source)  # type: ignore[arg-type]
+        return Generator(
+            denoiser=denoiser.eval().requires_grad_(requires_grad=False),
+            tokenizer=stored.tokenizer.build(),
+            classes=stored.classes,
+            sampling=stored.sampling,
+            null=stored.model.null,
+            tree=tree,
+        )
 
     @property
     def null(self) -> int | None:
@@ -234,15 +256,26 @@ class Generator:
         """
         network = self.denoiser.network  # type: ignore[attr-defined]
         model: DiffusionConfig = config.load("model", self.tree["model"])
-        with torch.device("meta"):  # a loaded network is frozen; a fresh one tells what is trained
-            fresh = model.network.build()
-        trained = {name for name, p in fresh.named_parameters() if p.requires_grad}
-        tensors = {
-            name: tensor.to(dtype) if dtype and name in trained else tensor
-            for name, tensor in network.state_dict().items()
-        }
+        tensors = checkpoint.trained_as(dtype, network, model.network.build)
         tree = dict(self.tree) | {"classes": self.classes, "sampling": self.sampling}
         checkpoint.write_model(FilePath(folder), tensors, tree)
+
+    def measured(self) -> Self:
+        """Return itself: what its samples are worth is for `mezzotint evaluate` to say."""
+        return self
+
+    def sheet(self) -> Image.Image:
+        """Draw a grid of up to 8 classes with the same 8 seeds."""
+        classes = self.classes[:_CELLS]
+        images = self.sample(classes or None, seeds=range(_CELLS))
+        magnify = max(1, _SIDE // images.shape[-1])
+        return grid(images, columns=_CELLS, names=classes, magnify=magnify)
+
+    def cost(self) -> dict[str, int]:
+        """Return parameters, and multiply-adds of one network evaluation of one image."""
+        network = self.denoiser.network  # type: ignore[attr-defined]
+        x = torch.zeros(1, *self.tokenizer.spec.shape, device=self.device)
+        return cost(network, x, x.new_zeros(1), x.new_zeros(1, dtype=torch.int64))
 
 
 class _Stored(Config):
@@ -252,49 +285,14 @@ class _Stored(Config):
     sampling: Sampling = Sampling()
 
 
-def from_tree(
-    tree: Mapping[str, Any], tensors: Mapping[str, Tensor], source: object = "checkpoint"
-) -> Generator:
-    """Build the generator that a config tree describes, and fill it with tensors."""
-    stored = config.build(_Stored, {k: tree[k] for k in _Stored.model_fields if k in tree})
-    count = stored.model.network.num_classes
-    if len(stored.classes) != count:
-        raise ConfigError(f"classes: {len(stored.classes)} names for a network of {count} classes")
-    denoiser = stored.model.build()
-    checkpoint.load_strictly(denoiser.network, tensors, source)  # type: ignore[arg-type]
-    return Generator(
-        denoiser=denoiser.eval().requires_grad_(requires_grad=False),
-        tokenizer=stored.tokenizer.build(),
-        classes=stored.classes,
-        sampling=stored.sampling,
-        null=stored.model.null,
-        tree=tree,
-    )
-
-
-def zoo() -> dict[str, FilePath]:
-    """Return the folders of the models that ship with the package, by name."""
-    home = FilePath(str(files("mezzotint") / "zoo"))
-    return {each.parent.name: each.parent for each in sorted(home.glob("*/config.json"))}
-
-
 def load(source: FilePath | str) -> Generator:
     """Load a generator.
 
     Args:
         source: the name of a zoo model, a model or run folder, or a .safetensors file.
-        progress: called with a line on what is being read.
 
     Raises:
-        CheckpointError: nothing is there, or it is not a model.
+        CheckpointError: nothing is there, or it is not a generator.
     """
-    shipped = zoo()
-    path = shipped.get(str(source), FilePath(source))
-    if not path.exists():
-        hint = config.nearest(str(source), shipped) if shipped else "the zoo is empty"
-        raise CheckpointError(f"{source}: neither a zoo model nor a path; {hint}")
-    tensors, tree = checkpoint.read_model(path)
-    try:
-        return from_tree(tree, tensors, source)
-    except ConfigError as error:
-        raise CheckpointError(f"{source}: its config is not understood: {error}") from None
+    found: Generator = checkpoint.open_model(source, "diffusion")
+    return found

@@ -14,12 +14,15 @@ GROUP: Final = "mezzotint.kinds"
 KINDS: Final[dict[str, dict[str, str]]] = {
     "network": {
         "dit": "mezzotint.networks.dit:DiTConfig",
+        "residual": "mezzotint.networks.classifier:ResidualConfig",
+        "depthwise": "mezzotint.networks.classifier:DepthwiseConfig",
     },
     "tokenizer": {
         "pixels": "mezzotint.tokenizers.base:Pixels",
     },
     "model": {
         "diffusion": "mezzotint.generator:DiffusionConfig",
+        "classifier": "mezzotint.classifier:ClassifierConfig",
     },
     "path": {
         "discrete-vp": "mezzotint.diffusion.paths:DiscreteVP",
@@ -109,6 +112,12 @@ KINDS: Final[dict[str, dict[str, str]]] = {
     "times": {
         "uniform": "mezzotint.training.objectives:UniformTimes",
         "logit-normal": "mezzotint.training.objectives:LogitNormalTimes",
+    },
+    "augmentation": {
+        "mirrored": "mezzotint.training.augment:Mirrored",
+        "affine": "mezzotint.training.augment:Affine",
+        "colour": "mezzotint.training.augment:Colour",
+        "cutout": "mezzotint.training.augment:Cutout",
     },
     "decay": {
         "constant": "mezzotint.training.optim:ConstantRate",

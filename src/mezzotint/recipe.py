@@ -1,134 +1,41 @@
 """A recipe: everything that a training run depends on, as one tree.
 
-    model, tokenizer, data, train, sampling
+    model, tokenizer, data, train, and for generators sampling
 
 What one part knows is not asked of another: the network's channels, size and class count come from
-the tokenizer and the data.
+the tokenizer and the data. The model says which recipe it is: a generator's or a classifier's.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import torch
-from pydantic import Field, InstanceOf, model_validator
+from pydantic import InstanceOf, model_validator
 from torch import nn
 
 from mezzotint import config
+from mezzotint.card import Product
+from mezzotint.classifier import Classifier, ClassifierConfig
 from mezzotint.config import Config, part
-from mezzotint.data.images import Data
+from mezzotint.data.images import Data, Images
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.errors import ConfigError
-from mezzotint.generator import DiffusionConfig, Sampling
+from mezzotint.generator import DiffusionConfig, Generator, Sampling
+from mezzotint.networks.classifier import ClassifierNetwork
 from mezzotint.tokenizers.base import TokenizerConfig
-from mezzotint.training.loop import LoopPlan
-from mezzotint.training.objectives import Denoising, Times, UniformTimes
-from mezzotint.training.optim import ConstantRate, Decay, learning_rate
+from mezzotint.training.objectives import Classifying, Denoising, Objective
+from mezzotint.training.plan import ClassifyingPlan, DenoisingPlan, TrainPlan, fast_bf16
+from mezzotint.training.watch import HeldOut, accuracy
 
 # Settings of `train:` that may change between two starts of a run. A run may be made longer, fit
 # another machine, be watched more closely: its images, noise and weights so far stay what they are.
-_FREE: Final = frozenset(
-    {
-        "steps",
-        "accumulate",
-        "compile",
-        "patience",
-        "save_minutes",
-        "log_every",
-        "validate_every",
-        "sample_every",
-        "validate_images",
-    }
-)
-Share = Annotated[float, Field(ge=0, lt=1)]
-
-
-class TrainPlan(Config):
-    """The `train:` section of a recipe.
-
-    Attributes:
-        steps: optimiser steps.
-        batch: images a step, over all ranks.
-        accumulate: pieces into which each rank's share is cut to fit its memory.
-        lr: peak learning rate.
-        warmup: steps of linear rise to the peak.
-        decay: the rate after that.
-        betas, weight_decay: of AdamW.
-        clip: largest norm of the gradient, or null.
-        drop: share of labels replaced by the null class; 0 makes a model that cannot be guided.
-        times: how training times are drawn.
-        ema: decays of the averages; the first is the one that is exported.
-        precision: float32, bf16, or auto: bf16 where the processor computes in it.
-        compile: compile the network.
-        seed: of the initial weights, the order, the noise, everything.
-        flip: mirror half of the images.
-        save_minutes: minutes between checkpoints.
-        log_every, validate_every, sample_every: steps between log lines, losses on held-out
-            images, and sample grids.
-        validate_images: held-out images that are looked at.
-        patience: steps in a row that may be skipped for a loss that is no number.
-    """
-
-    steps: int = Field(ge=1)
-    batch: int = Field(default=64, ge=1)
-    accumulate: int = Field(default=1, ge=1)
-    lr: float = Field(default=1e-4, gt=0)
-    warmup: int = Field(default=0, ge=0)
-    decay: Annotated[Decay, part("decay")] = ConstantRate()
-    betas: tuple[Share, Share] = (0.9, 0.999)
-    weight_decay: float = Field(default=0.0, ge=0)
-    clip: float | None = Field(default=None, gt=0)
-    drop: float = Field(default=0.1, ge=0, le=1)
-    times: Annotated[Times, part("times")] = UniformTimes()
-    ema: tuple[Share, ...] = Field(default=(0.9999,), min_length=1)
-    precision: Literal["auto", "float32", "bf16"] = "auto"
-    compile: bool = False
-    seed: int = 0
-    flip: bool = False
-    save_minutes: float = Field(default=5.0, ge=0)
-    log_every: int = Field(default=50, ge=1)
-    validate_every: int = Field(default=500, ge=1)
-    sample_every: int = Field(default=1000, ge=1)
-    validate_images: int = Field(default=512, ge=0)
-    patience: int = Field(default=20, ge=1)
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        if len(set(self.ema)) != len(self.ema):
-            raise ValueError(f"ema {self.ema} names a decay twice")
-        return self
-
-    def autocast(self, device: torch.device) -> torch.dtype | None:
-        """Return the dtype in which the network computes; None is that of its weights."""
-        return _AUTOCAST[self.precision](device)
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 0."""
-        return learning_rate(
-            step, peak=self.lr, warmup=self.warmup, steps=self.steps, decay=self.decay
-        )
-
-    def loop(self) -> LoopPlan:
-        """Return what the training loop needs to know."""
-        return LoopPlan(self.steps, self.accumulate, self.clip, self.rate, self.patience, self.seed)
-
-
-def fast_bf16(device: torch.device) -> bool:
-    """Return whether bf16 is worth while on a device, and not emulated."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        flags: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-        return bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
-    return False
-
-
-_AUTOCAST: Final[dict[str, Callable[[torch.device], torch.dtype | None]]] = {
-    "auto": lambda device: torch.bfloat16 if fast_bf16(device) else None,
-    "float32": lambda _device: None,
-    "bf16": lambda _device: torch.bfloat16,
-}
+_FREE: Final = {
+    "steps", "accumulate", "compile", "patience", "save_minutes", "log_every", "validate_every",
+    "sample_every", "validate_images",
+}  # fmt: skip
 
 
 class Recipe(Config):
@@ -139,13 +46,71 @@ class Recipe(Config):
         tokenizer: between images and latents.
         data: where images come from.
         train: how.
-        sampling: how samples are drawn, in training and by default ever after.
     """
 
-    model: Annotated[InstanceOf[DiffusionConfig], part("model")]
+    MODEL: ClassVar[type[Config]]
+    """The model configs whose recipe this is."""
+    ADVICE: ClassVar[str]
+    NEXT: ClassVar[str]
+    """What to look at while it trains, and what to do then; {0} is the folder."""
+
+    model: Annotated[Any, part("model")]
     tokenizer: Annotated[InstanceOf[TokenizerConfig], part("tokenizer")]
     data: Annotated[InstanceOf[Data], part("data")]
     train: TrainPlan
+
+    @abstractmethod
+    def objective(self, network: nn.Module, device: torch.device) -> Objective:
+        """Return the loss of a network that this recipe describes."""
+
+    @abstractmethod
+    def held_out(self, network: nn.Module, device: torch.device, images: Images) -> dict[str, Any]:
+        """Return what held-out images say of a network."""
+
+    @abstractmethod
+    def product(
+        self, network: nn.Module, classes: tuple[str, ...], provenance: Mapping[str, Any]
+    ) -> Product:
+        """Return what the run makes, around a network.
+
+        Args:
+            network: trained.
+            classes: their names.
+            provenance: what the config tells of the training.
+        """
+
+    def tree(self, classes: tuple[str, ...], provenance: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the config tree of a product: what it needs to work, and where it comes from."""
+        kept = [name for name in type(self).model_fields if name not in {"data", "train"}]
+        sections = {name: getattr(self, name) for name in kept}
+        return sections | {"classes": classes, "provenance": provenance}
+
+    def changes(self, before: Mapping[str, Any]) -> list[str]:
+        """Return the dotted names of what differs from another recipe's tree and matters to a run.
+
+        Args:
+            before: a complete tree, as `config.dump` writes it.
+        """
+        earlier = config.dump(complete(before))
+        return sorted(_differences(_lasting(earlier), _lasting(config.dump(self))))
+
+
+class GeneratorRecipe(Recipe):
+    """A run that makes a generator.
+
+    Attributes:
+        sampling: how samples are drawn, in training and by default ever after.
+    """
+
+    MODEL = DiffusionConfig
+    ADVICE = (
+        "progress: {0}/metrics.jsonl and {0}/samples; the loss falls fast, then "
+        "slowly for long: look at the pictures"
+    )
+    NEXT = "mezzotint sample {0}"
+
+    model: Annotated[InstanceOf[DiffusionConfig], part("model")]
+    train: DenoisingPlan
     sampling: Sampling = Sampling()
 
     @model_validator(mode="after")
@@ -170,14 +135,71 @@ class Recipe(Config):
         tokenizer = self.tokenizer.build()
         return Denoising(denoiser, tokenizer, plan.times, plan.drop, null, flip=plan.flip)
 
-    def changes(self, before: Mapping[str, Any]) -> list[str]:
-        """Return the dotted names of what differs from another recipe's tree and matters to a run.
+    def held_out(self, network: nn.Module, device: torch.device, images: Images) -> dict[str, Any]:
+        """Return the loss on held-out images."""
+        watcher = HeldOut(images, self.train.validate_images, self.train.batch, self.train.seed)
+        return watcher.loss(self.objective(network, device))
 
-        Args:
-            before: a complete tree, as `config.dump` writes it.
-        """
-        earlier = config.dump(config.build(Recipe, before))
-        return sorted(_differences(_lasting(earlier), _lasting(config.dump(self))))
+    def product(
+        self, network: nn.Module, classes: tuple[str, ...], provenance: Mapping[str, Any]
+    ) -> Generator:
+        """Return a generator around a network."""
+        return Generator(
+            denoiser=NetworkDenoiser(network, self.model.path, self.model.prediction),
+            tokenizer=self.tokenizer.build(),
+            classes=classes,
+            sampling=self.sampling,
+            null=self.model.null,
+            tree=self.tree(classes, provenance),
+        )
+
+
+class ClassifierRecipe(Recipe):
+    """A run that makes a classifier."""
+
+    MODEL = ClassifierConfig
+    ADVICE = "progress: {0}/metrics.jsonl; held_out_mean_accuracy there is what counts"
+    NEXT = "mezzotint show {0}"
+
+    model: Annotated[InstanceOf[ClassifierConfig], part("model")]
+    train: ClassifyingPlan
+
+    def objective(self, network: nn.Module, device: torch.device) -> Classifying:
+        """Return the loss of a network that this recipe describes."""
+        return Classifying(
+            network,
+            self.tokenizer.build(),
+            self.model.network.num_classes,
+            self.train.augmentations,
+            self.train.smoothing,
+            device,
+            self.train.autocast(device),
+        )
+
+    def held_out(self, network: nn.Module, device: torch.device, images: Images) -> dict[str, Any]:
+        """Return loss and accuracy on held-out images."""
+        made = self.product(network.to(device), images.classes, {})
+        return accuracy(made, images, self.train.validate_images)
+
+    def product(
+        self, network: nn.Module, classes: tuple[str, ...], provenance: Mapping[str, Any]
+    ) -> Classifier:
+        """Return a classifier around a network."""
+        assert isinstance(network, ClassifierNetwork), "a recipe's product is around its network"
+        tree = self.tree(classes, provenance)
+        return Classifier(network, self.model, self.tokenizer.build(), classes, tree)
+
+
+_RECIPES: Final = (GeneratorRecipe, ClassifierRecipe)
+
+
+def complete(tree: Mapping[str, Any]) -> Recipe:
+    """Build the recipe that a complete tree describes, as its model says."""
+    model = config.load_at("model", "model", tree.get("model"))
+    for each in _RECIPES:
+        if isinstance(model, each.MODEL):
+            return config.build(each, {**tree, "model": model})
+    raise ConfigError(f"model: {_PART}, got {model!r}")
 
 
 def shipped() -> dict[str, FilePath]:
@@ -209,7 +231,7 @@ def resolve(tree: Mapping[str, Any]) -> Recipe:
     sections = dict(tree)
     for name in ("model", "data", "train"):
         if name not in sections:
-            raise ConfigError(f"{name}: missing; a recipe has model, data, train, sampling")
+            raise ConfigError(f"{name}: missing; a recipe has model, data and train")
     data = config.load_at("data", "data", sections["data"])
     if not isinstance(data, Data):
         raise ConfigError(f"data: {_PART}, got {data!r}")
@@ -222,7 +244,7 @@ def resolve(tree: Mapping[str, Any]) -> Recipe:
     known = {"channels": channels, "size": size, "num_classes": len(images.classes)}
     model["network"] = _filled("model.network", model.get("network", {}), known)
     sections["model"] = model
-    return config.build(Recipe, sections | {"data": data, "tokenizer": tokenizer})
+    return complete(sections | {"data": data, "tokenizer": tokenizer})
 
 
 _PLACES: Final = ("path", "root")
@@ -264,3 +286,15 @@ def _differences(before: Any, now: Any, where: str = "") -> Iterator[str]:
             yield from _differences(before.get(key), now.get(key), below)
     elif before != now:
         yield where
+
+
+__all__ = [
+    "ClassifierRecipe",
+    "GeneratorRecipe",
+    "Recipe",
+    "complete",
+    "fast_bf16",
+    "find",
+    "resolve",
+    "shipped",
+]

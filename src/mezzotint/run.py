@@ -17,11 +17,10 @@ import torch
 import yaml
 
 from mezzotint import checkpoint, config
-from mezzotint.averaged import Averaged, export, sheet
-from mezzotint.card import environment
+from mezzotint.averaged import Averaged, export
+from mezzotint.card import Product, environment
 from mezzotint.data.loader import Loader, order_of
 from mezzotint.errors import ConfigError, OutputError
-from mezzotint.generator import Generator, zoo
 from mezzotint.noise import mix
 from mezzotint.recipe import Recipe
 from mezzotint.training import resume
@@ -75,7 +74,8 @@ class Run:
         self.optimiser = adamw(
             self.network, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay
         )
-        self.window = Window()
+        self.groups = self.recipe.objective(self.network, device).groups
+        self.window = Window.of(self.groups.count)
         self.seconds = 0.0
         self.environment = environment()
 
@@ -141,8 +141,7 @@ class Run:
             )
 
     def _inherit(self, source: Path | str) -> None:
-        path = zoo().get(str(source), Path(source))
-        tensors, tree = checkpoint.read_model(path)
+        tensors, tree = checkpoint.read_named(source)
         classes = tree.get("classes", ())
         taken = transfer(self.network, tensors, classes, self.images.classes, source)
         self.ema.restart()
@@ -156,7 +155,7 @@ class Run:
     def _other_meaning(self, tree: dict[str, Any]) -> Iterator[str]:
         """Say what the inherited outputs meant, where it is not what they mean here."""
         theirs, ours = tree.get("model", {}), config.dump(self.recipe.model)
-        for name in ("path", "prediction"):
+        for name in ours.keys() - {"kind", "network"}:
             if theirs.get(name) != ours[name]:
                 yield f"its {name} was {theirs.get(name)}; here it is {ours[name]}"
 
@@ -186,7 +185,7 @@ class Run:
         resume.save(self.folder / "resume", self.network, self.ema, self.optimiser, note)
         pictures = sorted((self.folder / "samples").glob("step_*.png"))
         newest = f"samples/{pictures[-1].name}" if pictures else ""
-        export(self.generator(), self.folder, picture=newest)
+        export(self.product(), self.folder, picture=newest)
 
     @property
     def done(self) -> bool:
@@ -247,9 +246,10 @@ class Run:
         values: dict[str, Any] = {}
         if state.step % plan.log_every == 0 or self.done:
             seen = state.step * plan.batch
-            values |= self.window.summary() | {"seen": seen, "lr": state.lr, "norm": state.norm}
+            values |= self.window.summary(self.groups)
+            values |= {"seen": seen, "lr": state.lr, "norm": state.norm}
             values["seconds"] = round(self.seconds, 3)
-            self.window = Window()
+            self.window = Window.of(self.groups.count)
         if state.skipped:
             values["not_finite"] = "gradient" if math.isfinite(state.loss) else "loss"
         watched = min(plan.validate_images, len(self.held_out))
@@ -258,14 +258,18 @@ class Run:
         if values:
             for tracker in self.trackers:
                 tracker.log(state.step, values)
-        if state.step % plan.sample_every == 0 or self.done:
-            picture = sheet(self.generator())
-            path = self.folder / "samples" / f"step_{state.step:09d}.png"
+        if plan.draws(state.step) or self.done:
+            self._draw(self.folder / "samples" / f"step_{state.step:09d}.png")
+
+    def _draw(self, path: Path) -> None:
+        """Write a grid of samples, if the model makes any."""
+        picture = self.product().sheet()
+        if picture is not None:
             checkpoint.replace_file(path, lambda draft: picture.save(draft, format="PNG"))
 
     # What comes out -----------------------------------------------------------------------
 
-    def generator(self) -> Generator:
+    def product(self) -> Product:
         """Return the averaged model as it stands."""
         recipe = self.recipe
         provenance = {
@@ -279,7 +283,7 @@ class Run:
             "seconds": round(self.seconds, 1),
             "environment": self.environment,
         }
-        return self.averaged.generator(self.images.classes, provenance)
+        return self.averaged.product(self.images.classes, provenance)
 
 
 def move_aside(folder: Path) -> Path | None:

@@ -58,7 +58,7 @@ def test_multiply_adds_of_a_linear_layer_are_counted_exactly(model):
     tokens, width, patch = 4, 16, 48
     block = tokens * (3 + 1 + 4 + 4) * width**2 + 2 * tokens**2 * width + 6 * width**2
     ends = tokens * 2 * patch * width + 2 * width**2 + (256 + width) * width
-    assert bench.size_of(made)["multiply_adds"] == block + ends
+    assert made.cost()["multiply_adds"] == block + ends
 
 
 def test_an_unknown_dtype_is_answered():

@@ -122,6 +122,17 @@ def test_unknown_model_is_answered(cli: Cli, tmp_path):
     assert "neither a zoo model nor a path" in done.err
 
 
+def test_a_classifier_draws_nothing_and_is_told_so_in_one_line(cli: Cli, tmp_path):
+    done = cli("sample", "digits-judge", "--out", tmp_path / "o")
+    assert done.code == 1
+    wanted = "digits-judge: a classifier model, but a diffusion model is wanted here, such as emoji"
+    assert wanted in done.err
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "o").exists()
+    named = cli("sample", "emoji-jugde", "--out", tmp_path / "o").err
+    assert "judge" not in named.replace("emoji-jugde", "")
+
+
 def test_results_are_not_overwritten(cli: Cli, model, tmp_path):
     out = tmp_path / "o"
     assert cli("sample", model, "--seeds", 1, "--out", out).code == 0

@@ -25,6 +25,18 @@ def test_a_model(cli: Cli, model):
     assert found["multiply_adds"] > 0
 
 
+def test_a_classifier(cli: Cli):
+    found = json.loads(cli("show", "digits-judge", "--json").out)
+    widths, classes = (32, 64), 10
+    first, second = widths
+    body = 27 * first + 18 * first**2 + 9 * first * second + 9 * second**2 + first * second
+    norms = 2 * (2 * first + first + second + second)
+    assert found["parameters"] == body + norms + (second + 1) * classes
+    assert found["multiply_adds"] > 1e6
+    assert found["config"]["classes"] == [str(digit) for digit in range(10)]
+    assert found["config"]["held_out"]["mean_accuracy"] > 0.9
+
+
 def test_a_recipe_is_shown_complete(cli: Cli):
     recipe = json.loads(cli("show", "digits", "--json").out)["recipe"]
     assert recipe["model"]["network"]["num_classes"] == 10

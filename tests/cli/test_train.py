@@ -5,12 +5,14 @@ import shutil
 
 import pytest
 import torch
+import yaml
 
 from mezzotint.checkpoint import read_model
 from mezzotint.cli.train import _again, _name
 from mezzotint.data.draw import picture
 from mezzotint.recipe import shipped
 from tests.cli.conftest import Cli
+from tests.tiny import CLASSIFIER
 
 FAST = [
     *["-o", "train.batch=4", "-o", "train.warmup=1", "-o", "train.validate_images=4"],
@@ -52,6 +54,21 @@ def test_a_folder_becomes_a_run_that_samples_and_resumes(cli: Cli, pictures, tmp
     assert (tmp_path / "s" / "000000_red-fox_seed0.png").exists()
 
 
+def test_a_classifier_trains_resumes_and_is_shown(cli: Cli, tmp_path):
+    recipe = tmp_path / "judge.yaml"
+    recipe.write_text(yaml.safe_dump(CLASSIFIER))
+    done = cli("train", recipe, "--out", tmp_path / "run", "--steps", 2, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["finished"]
+    assert "held_out_mean_accuracy" in done.err
+    assert "sample" not in done.err
+    assert f"mezzotint show {tmp_path / 'run'}" in done.err
+    again = cli("train", recipe, "--out", tmp_path / "run", "--steps", 3, "--json")
+    assert "resumed at step 2" in again.err
+    shown = json.loads(cli("show", tmp_path / "run", "--json").out)
+    assert shown["config"]["provenance"]["step"] == 3
+
+
 def test_another_recipe_in_the_same_folder_is_refused(cli: Cli, pictures, tmp_path):
     run = tmp_path / "run"
     cli("train", pictures, "--out", run, "--steps", 1, *FAST)
@@ -74,7 +91,7 @@ def test_dry_run_prints_a_complete_recipe_and_makes_nothing(cli: Cli, pictures, 
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        (["digitss"], "no recipe 'digitss'; did you mean digits?"),
+        (["digitss"], "no recipe 'digitss'; did you mean digits"),
         (["digits", "-o", "train.lrr=1"], "train.lrr: unknown key; did you mean lr?"),
         (["digits", "-o", "train.steps=x"], "train.steps: expected int, got 'x'"),
         (["digits", "-o", "model.network.depth=x"], "model.network.depth: expected int, got 'x'"),

@@ -13,10 +13,14 @@ from mezzotint import config, kinds
 KINDS = [(role, kind) for role in kinds.KINDS for kind in kinds.names(role)]
 NETWORK = {"kind": "dit", "width": 16, "depth": 1, "heads": 2, "patch": 2, "channels": 3}
 NETWORK |= {"size": [4, 4], "num_classes": 2}
+CLASSIFIER = {"channels": 3, "size": [8, 8], "num_classes": 2, "widths": [8], "blocks": 1}
 # What has no default; a kind that is new here and needs something fails until it is listed.
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("network", "dit"): NETWORK,
+    ("network", "residual"): CLASSIFIER,
+    ("network", "depthwise"): CLASSIFIER,
     ("model", "diffusion"): {"network": NETWORK},
+    ("model", "classifier"): {"network": {"kind": "residual", **CLASSIFIER}, "mirrored": True},
     ("tokenizer", "pixels"): {"size": 4},
     ("prediction", "leading"): {"inner": "velocity"},
     ("data", "folder"): {"path": "pictures"},

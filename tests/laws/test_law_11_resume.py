@@ -3,8 +3,15 @@
 import pytest
 import torch
 
-from tests.tiny import finish, tiny
+from tests.tiny import CLASSIFIER, TREE, finish, tiny
 
+CLASSIFIERS = {
+    "classifier": (),
+    "classifier, cut into pieces, depthwise": (
+        "train.accumulate=3",
+        "model.network={kind: depthwise, widths: [8, 16], blocks: 1, patch: 1}",
+    ),
+}
 SETTINGS = {
     "plain": (),
     "cut into pieces": ("train.accumulate=3", "train.clip=null"),
@@ -30,13 +37,17 @@ def everything(run):
     return run.network.state_dict() | run.ema.state() | moments
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_a_run_in_two_parts_is_the_run_in_one(tmp_path, settings):
-    whole = tiny(tmp_path / "whole", *settings)
+RUNS = [(TREE, each) for each in SETTINGS.values()]
+RUNS += [(CLASSIFIER, each) for each in CLASSIFIERS.values()]
+
+
+@pytest.mark.parametrize(("tree", "settings"), RUNS, ids=[*SETTINGS, *CLASSIFIERS])
+def test_a_run_in_two_parts_is_the_run_in_one(tmp_path, tree, settings):
+    whole = tiny(tmp_path / "whole", *settings, tree=tree)
     whole.open()
     expected = losses(whole)
 
-    first = tiny(tmp_path / "parts", *settings)
+    first = tiny(tmp_path / "parts", *settings, tree=tree)
     first.open()
     found = []
     for state in first.fit(lambda: first.state.step >= 5):
@@ -44,7 +55,7 @@ def test_a_run_in_two_parts_is_the_run_in_one(tmp_path, settings):
     assert first.state.step == 5
     assert not first.done
 
-    second = tiny(tmp_path / "parts", *settings)
+    second = tiny(tmp_path / "parts", *settings, tree=tree)
     assert second.open()
     assert second.state.step == 5
     found += losses(second)

@@ -231,18 +231,18 @@ def test_accuracy_overall_by_class_and_over_classes():
     assigned = torch.tensor([0, 0, 0, 1, 1, 2, 0, 2])
     asked = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
     found = accuracy(torch.eye(4)[assigned], asked, ["a", "b", "c", "d"])
-    assert found.confusion.tolist() == [[3, 1, 0, 0], [1, 1, 2, 0], [0] * 4, [0] * 4]
-    assert found.overall == 0.5
-    assert found.per_class == (0.75, 0.25, None, None)
+    assert found.table.tolist() == [[3, 1, 0, 0], [1, 1, 2, 0], [0] * 4, [0] * 4]
+    assert found.accuracy == 0.5
+    assert found.by_class == [0.75, 0.25, None, None]
     uneven = accuracy(torch.eye(4)[assigned[:5]], asked[:5], ["a", "b", "c", "d"])
-    assert (uneven.overall, uneven.mean) == (0.8, 0.875)
+    assert (uneven.accuracy, uneven.mean_accuracy) == (0.8, 0.875)
 
 
 def test_accuracy_of_more_rows_than_a_block():
     asked = torch.arange(40_000) % 3
     found = accuracy(torch.eye(3)[asked], asked, ["a", "b", "c"])
-    assert found.confusion.diagonal().tolist() == [13334, 13333, 13333]
-    assert found.overall == 1
+    assert found.table.diagonal().tolist() == [13334, 13333, 13333]
+    assert found.accuracy == 1
 
 
 def test_classes_meet_by_name():

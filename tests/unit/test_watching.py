@@ -12,8 +12,9 @@ from mezzotint.errors import MissingExtraError, OutputError
 from mezzotint.run import move_aside, stopping
 from mezzotint.training import track
 from mezzotint.training.loop import State
+from mezzotint.training.objectives import Groups, level
 from mezzotint.training.track import Lines, TensorBoard
-from mezzotint.training.watch import Window, by_level
+from mezzotint.training.watch import Window, by_group
 from tests.tiny import finish, tiny
 
 
@@ -33,11 +34,12 @@ class Notebook:
 def test_levels_are_fifths_of_the_time():
     t = torch.tensor([0.01, 0.2, 0.21, 0.55, 0.95, 1.0], dtype=torch.float64)
     each = torch.tensor([1.0, 3.0, 5.0, 7.0, 9.0, 11.0])
-    assert by_level(each, t) == [2.0, 5.0, 7.0, None, 10.0]
-    window = Window()
-    window.add(State(loss=float(each.mean()), each=each, t=t))
-    window.add(State(loss=math.nan, each=each, t=t, skipped=True))
-    assert window.summary() == {
+    group = level(t)
+    assert by_group(each, group, 5) == [2.0, 5.0, 7.0, None, 10.0]
+    window = Window.of(5)
+    window.add(State(loss=float(each.mean()), each=each, group=group))
+    window.add(State(loss=math.nan, each=each, group=group, skipped=True))
+    assert window.summary(Groups("level", 5)) == {
         "loss": 6.0,
         "loss_by_level": [2.0, 5.0, 7.0, None, 10.0],
         "skipped": 1,

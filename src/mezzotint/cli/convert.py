@@ -1,4 +1,4 @@
-"""`mezzotint convert`: a model in another form, with its card and a picture of its samples."""
+"""`mezzotint convert`: a model in another form, with its card, and samples or measurements."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,13 +15,13 @@ def convert(
     force: shared.Force = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Write a model that can be shared: weights, config, card, and a grid of samples."""
-    from mezzotint import averaged, config, generator
+    """Write a model that can be shared: weights, config, card, and samples or measurements."""
+    from mezzotint import averaged, checkpoint, config
     from mezzotint.errors import ConfigError
 
     if to not in averaged.DTYPES:
         raise ConfigError(f"--to {to}: {config.nearest(to, averaged.DTYPES)}")
-    made = generator.load(model)
+    made = checkpoint.open_model(model)
     shared.fresh(out, force=force)
     averaged.publish(made, out, averaged.DTYPES[to])
     result = {"model": str(out), "bytes": (out / "model.safetensors").stat().st_size}

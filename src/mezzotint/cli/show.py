@@ -26,27 +26,27 @@ def show(
 
 
 def _catalogue() -> dict[str, Any]:
-    from mezzotint import generator, kinds, recipe
+    from mezzotint import checkpoint, kinds, recipe
 
     return {
-        "models": sorted(generator.zoo()),
+        "models": sorted(checkpoint.zoo()),
         "recipes": sorted(recipe.shipped()),
         "kinds": {role: kinds.names(role) for role in kinds.KINDS},
     }
 
 
 def _explain(what: str) -> dict[str, Any]:
-    from mezzotint import config, generator, recipe
+    from mezzotint import checkpoint, config, recipe
     from mezzotint.errors import ConfigError
 
-    if what in generator.zoo() or (Path(what).exists() and not what.endswith((".yaml", ".yml"))):
+    if what in checkpoint.zoo() or (Path(what).exists() and not what.endswith((".yaml", ".yml"))):
         return _model(what)
     if what in recipe.shipped() or Path(what).exists():
         return {"recipe": _recipe(what)}
     kind = _kind(what)
     if kind:
         return kind
-    known = [*generator.zoo(), *recipe.shipped(), *_all_kinds()]
+    known = [*checkpoint.zoo(), *recipe.shipped(), *_all_kinds()]
     raise ConfigError(
         f"{what}: no model, run, recipe or kind of this name; {config.nearest(what, known)}"
     )
@@ -66,11 +66,10 @@ def _recipe(what: str) -> Any:
 
 
 def _model(what: str) -> dict[str, Any]:
-    from mezzotint import bench, config, generator
+    from mezzotint import checkpoint, config
 
-    loaded = generator.load(what)
-    size = bench.size_of(loaded)
-    return {"model": what, **size, "config": config.dump(loaded.tree)}
+    loaded = checkpoint.open_model(what)
+    return {"model": what, **loaded.cost(), "config": config.dump(loaded.tree)}
 
 
 def _all_kinds() -> list[str]:

@@ -49,7 +49,7 @@ def train(
     ] = False,
     as_json: shared.Json = False,
 ) -> None:
-    """Train a generator. Ctrl-C saves and stops; the same command goes on where it stopped."""
+    """Train a model. Ctrl-C saves and stops; the same command goes on where it stopped."""
     if devices > 1:
         _torchrun(devices)
     from mezzotint import config, recipe
@@ -165,10 +165,7 @@ def _announce(run: "Run", *, resumed: bool) -> None:
             shared.say(line)
     if resumed:
         shared.say(f"resumed at step {run.state.step:,}")
-    shared.say(
-        f"progress: {run.folder}/metrics.jsonl and {run.folder}/samples; the loss falls fast, then "
-        "slowly for long: look at the pictures"
-    )
+    shared.say(run.recipe.ADVICE.format(run.folder))
 
 
 def _follow(run: "Run", stop: Any) -> bool:
@@ -194,7 +191,7 @@ def _conclude(run: "Run", *, finished: bool, as_json: bool) -> None:
     values = {"run": str(run.folder), "step": run.state.step, "finished": finished}
     shared.result(values, as_json=as_json)
     if finished:
-        shared.say(f"mezzotint sample {run.folder}")
+        shared.say(run.recipe.NEXT.format(run.folder))
 
 
 def _again(ranks: int) -> str:

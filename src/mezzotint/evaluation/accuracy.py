@@ -4,13 +4,13 @@ A judge is never the guide: samples that a classifier has steered please that cl
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from mezzotint.classifier import Confusion
 from mezzotint.config import nearest
 from mezzotint.errors import DataError, NumericError
 from mezzotint.evaluation.frechet import frechet_rows
@@ -19,39 +19,9 @@ BLOCK: Final = 16384
 """Rows of logits that are read at once."""
 
 
-@dataclass(frozen=True, eq=False)
-class Accuracy:
-    """How often the judge assigns the class that was asked for.
-
-    Attributes:
-        classes: the judge's names.
-        confusion: counts; row is the class asked for, column the one assigned.
-    """
-
-    classes: tuple[str, ...]
-    confusion: Int64[Tensor, "k k"]
-
-    @property
-    def overall(self) -> float:
-        """Share of samples with the right class; frequent classes weigh more."""
-        return self.confusion.diagonal().sum().item() / int(self.confusion.sum())
-
-    @property
-    def per_class(self) -> tuple[float | None, ...]:
-        """Share by class asked for; None where no sample was asked for."""
-        right, asked = self.confusion.diagonal().tolist(), self.confusion.sum(1).tolist()
-        return tuple(r / n if n else None for r, n in zip(right, asked, strict=True))
-
-    @property
-    def mean(self) -> float:
-        """Mean of `per_class` over the classes that were asked for; each weighs the same."""
-        shares = [share for share in self.per_class if share is not None]
-        return sum(shares) / len(shares)
-
-
 def accuracy(
     logits: Float[Tensor, "n k"], asked: Int64[Tensor, "n"], classes: Sequence[str]
-) -> Accuracy:
+) -> Confusion:
     """Count which classes a judge assigns to samples; the lowest id wins a tie.
 
     Args:
@@ -74,8 +44,7 @@ def accuracy(
             f"label {wrong}: expected 0 to {count - 1}, the judge's numbers; see judged()"
         )
     assigned = torch.cat([_assigned(block) for block in logits.split(BLOCK)])
-    cells = torch.bincount(asked * count + assigned, minlength=count * count)
-    return Accuracy(tuple(classes), cells.view(count, count))
+    return Confusion.counted(asked, assigned, count)
 
 
 def judged(
@@ -137,4 +106,4 @@ def _assigned(logits: Float[Tensor, "b k"]) -> Int64[Tensor, "b"]:
     return logits.argmax(1)
 
 
-__all__ = ["Accuracy", "accuracy", "judged", "per_class_distance"]
+__all__ = ["accuracy", "judged", "per_class_distance"]

@@ -49,6 +49,15 @@ class Ranks:
         dist.all_gather(parts, here)
         return torch.cat(parts).cpu()
 
+    def total(self, values: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+        """Return the sum over the ranks, on the CPU."""
+        if self.count == 1:
+            return values
+        # NCCL adds on CUDA devices alone, gloo on the CPU alone; both know float64.
+        here = values.to(self.device if self.device.type == "cuda" else "cpu")
+        dist.all_reduce(here)
+        return here.cpu()
+
     @contextmanager
     def seeded(self, *numbers: int) -> Iterator[None]:
         """Seed the global generators, which dropout draws from, and put them back afterwards."""

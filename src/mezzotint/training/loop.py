@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -46,7 +46,7 @@ class State:
     Attributes:
         step: optimiser steps done, skipped ones included.
         loss: mean over the batch.
-        each, t: cost and time of each image of the batch, those of all ranks.
+        each, group: cost and group of each image of the batch, those of all ranks.
         norm: of the gradient, before clipping.
         lr: the learning rate used.
         skipped: whether the step was skipped for a loss or gradient that is no number.
@@ -56,7 +56,7 @@ class State:
     step: int = 0
     loss: float = float("nan")
     each: Float[Tensor, "b"] = field(default_factory=lambda: torch.zeros(0))
-    t: Float[Tensor, "b"] = field(default_factory=lambda: torch.zeros(0))
+    group: Int[Tensor, "b"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     norm: float = float("nan")
     lr: float = 0.0
     skipped: bool = False
@@ -127,7 +127,7 @@ def _apart(network: nn.Module, *, wait: bool) -> AbstractContextManager[None]:
 
 def _gather(state: State, losses: list[Loss], ranks: Ranks) -> None:
     state.each = ranks.gather(torch.cat([loss.each.float() for loss in losses]))
-    state.t = ranks.gather(torch.cat([loss.t for loss in losses]))
+    state.group = ranks.gather(torch.cat([loss.group for loss in losses]))
     state.loss = float(state.each.mean())
 
 

@@ -1,5 +1,9 @@
-"""Objectives: what a batch costs. Denoising draws a time and noise, and scores the prediction."""
+"""Objectives: what a batch costs.
 
+Denoising draws a time and noise, and scores the prediction; classifying scores the class.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Protocol, runtime_checkable
 
@@ -7,12 +11,30 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from mezzotint.data.loader import Batch
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.predictions import Truth
 from mezzotint.noise import Noise, SeededNoise
 from mezzotint.tokenizers.base import Tokenizer
+from mezzotint.training.augment import Augmentation
+
+LEVELS = 5
+"""Fifths of (0, 1], from clean to noisy, by which a denoiser's loss is watched."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What a loss is broken down by.
+
+    Attributes:
+        by: "level" of noise, or "class".
+        count: how many groups there are.
+    """
+
+    by: str
+    count: int
 
 
 @dataclass(frozen=True)
@@ -22,16 +44,21 @@ class Loss:
     Attributes:
         total: the number to minimise.
         each: cost of each image, without gradient.
-        t: the time drawn for each image.
+        group: the objective's group that each image belongs to, on the CPU.
     """
 
     total: Float[Tensor, ""]
     each: Float[Tensor, "b"]
-    t: Float[Tensor, "b"]
+    group: Int[Tensor, "b"]
 
 
 class Objective(Protocol):
     """A function from a batch to its loss."""
+
+    @property
+    def groups(self) -> Groups:
+        """What the loss is broken down by."""
+        ...
 
     def __call__(self, batch: Batch) -> Loss:
         """Return the loss of a batch."""
@@ -89,6 +116,11 @@ class Denoising:
     null: int
     flip: bool = False
 
+    @property
+    def groups(self) -> Groups:
+        """The fifths of the noise levels."""
+        return Groups("level", LEVELS)
+
     def __call__(self, batch: Batch) -> Loss:
         """Draw time, dropped labels, mirroring and noise from each image's seed, and score."""
         noise = SeededNoise(batch.seeds)
@@ -118,10 +150,63 @@ class Denoising:
         truth = Truth(x0, eps, x, scales, None if step is None else step.like(x))
         out = self.denoiser.outputs(x, t, y.to(device))
         each = self.denoiser.prediction.loss(out, truth)
-        return Loss(each.mean(), each.detach(), t)
+        return Loss(each.mean(), each.detach(), level(t))
+
+
+def level(t: Float[Tensor, "b"]) -> Int[Tensor, "b"]:
+    """Return in which fifth of (0, 1] each time lies, from 0."""
+    return (t * LEVELS).ceil().long().clamp(1, LEVELS) - 1
 
 
 def _mirrored(
     images: UInt8[Tensor, "b 3 h w"], which: Bool[Tensor, "b"]
 ) -> UInt8[Tensor, "b 3 h w"]:
     return torch.where(which[:, None, None, None], images.flip(3), images)
+
+
+@dataclass(frozen=True)
+class Classifying:
+    """The cross-entropy of a classifier on augmented images, with smoothed labels.
+
+        -sum_k ((1 - s) [k = y] + s / K) log p_k
+
+    Args:
+        network: from latents to logits.
+        tokenizer: from images to latents.
+        classes: number of classes K.
+        augmentations: what is done to the latents, in this order.
+        smoothing: s, in [0, 1) (Szegedy et al., arXiv 1512.00567).
+        device: where the network is.
+        autocast: dtype in which the network may compute, or None for that of its weights.
+    """
+
+    network: Callable[[Tensor], Tensor]
+    tokenizer: Tokenizer
+    classes: int
+    augmentations: Sequence[Augmentation] = ()
+    smoothing: float = 0.0
+    device: torch.device = torch.device("cpu")
+    autocast: torch.dtype | None = None
+
+    @property
+    def groups(self) -> Groups:
+        """The classes."""
+        return Groups("class", self.classes)
+
+    def __call__(self, batch: Batch) -> Loss:
+        """Change each image by draws from its own seed, and score its logits."""
+        noise = SeededNoise(batch.seeds)
+        x = self.tokenizer.latents(self.tokenizer.encode(batch.images.to(self.device)), noise)
+        for augmentation in self.augmentations:
+            x = augmentation(x, noise)
+        return self.at(x, batch.y)
+
+    def at(self, x: Float[Tensor, "b c h w"], y: Int[Tensor, "b"]) -> Loss:
+        """Score latents as they are."""
+        enabled = self.autocast is not None
+        with torch.autocast(x.device.type, dtype=self.autocast, enabled=enabled):
+            logits = self.network(x)
+        each = cross_entropy(
+            logits.float(), y.to(x.device), reduction="none", label_smoothing=self.smoothing
+        )
+        return Loss(each.mean(), each.detach(), y.cpu())

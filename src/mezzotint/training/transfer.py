@@ -24,7 +24,7 @@ class Transfer:
         unused: names of the tensors that were offered in vain.
         classes: names of the classes whose rows were copied.
         others: names of the classes that start anew.
-        null: whether the row of the null class was copied.
+        null: whether the row of the null class was copied; None where there is no such row.
     """
 
     kept: tuple[str, ...]
@@ -32,7 +32,7 @@ class Transfer:
     unused: tuple[str, ...]
     classes: tuple[str, ...]
     others: tuple[str, ...]
-    null: bool
+    null: bool | None
 
     def words(self) -> list[str]:
         """Return the same for a person, a line each."""
@@ -46,7 +46,8 @@ class Transfer:
             lines.append(f"classes known by name: {_some(self.classes)}")
         if self.others:
             lines.append(f"classes that start anew: {_some(self.others)}")
-        lines.append("the null class is kept" if self.null else "the null class starts anew")
+        if self.null is not None:
+            lines.append("the null class is kept" if self.null else "the null class starts anew")
         return lines
 
 
@@ -84,6 +85,7 @@ def transfer(
     tables = [name for name in rows if name in tensors and _same_rows(own[name], tensors[name])]
     null = [_fill(own[name], tensors[name], pairs, len(known), len(wanted)) for name in tables]
     kept |= set(tables)
+    has_null = not rows or any(len(own[name]) > len(wanted) for name in rows)
     met = {theirs for _, theirs in pairs} if tables else set()
     return Transfer(
         kept=tuple(name for name in own if name in kept),
@@ -91,7 +93,7 @@ def transfer(
         unused=tuple(name for name in tensors if name not in kept),
         classes=tuple(known[row] for row in sorted(met)),
         others=tuple(name for name in wanted if not tables or name not in known),
-        null=bool(null) and all(null),
+        null=bool(null) and all(null) if has_null else None,
     )
 
 

@@ -1,41 +1,47 @@
-"""What a run is watched by: loss by noise level, and the loss on held-out images at fixed noise."""
+"""What a run is watched by: the loss by group, and what held-out images say.
 
-from dataclasses import dataclass, field
-from typing import Any, Final
+The groups are fifths of the noise levels for a denoiser, and the classes for a classifier.
+"""
+
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mezzotint.classifier import Classifier, Confusion
 from mezzotint.data.images import Images
 from mezzotint.data.loader import Batch
 from mezzotint.noise import SeededNoise, mix
 from mezzotint.training.loop import State
-from mezzotint.training.objectives import Denoising
-
-BINS: Final = 5
+from mezzotint.training.objectives import LEVELS, Denoising, Groups, level
 
 
-def _bin(t: Float[Tensor, "b"]) -> Int[Tensor, "b"]:
-    return (t * BINS).ceil().long().clamp(1, BINS) - 1
-
-
-def by_level(each: Float[Tensor, "b"], t: Float[Tensor, "b"]) -> list[float | None]:
-    """Return the mean loss in each fifth of (0, 1], from clean to noisy; None where none fell."""
-    place = _bin(t)
-    inside = [each[place == index] for index in range(BINS)]
+def by_group(each: Float[Tensor, "b"], group: Int[Tensor, "b"], count: int) -> list[float | None]:
+    """Return the mean loss in each of `count` groups; None where no image fell."""
+    inside = [each[group == index] for index in range(count)]
     return [float(rows.mean()) if len(rows) else None for rows in inside]
 
 
 @dataclass
 class Window:
-    """Sums since the last log line; small enough to travel in a checkpoint."""
+    """Sums since the last log line; small enough to travel in a checkpoint.
 
+    Attributes:
+        sums, counts: of the losses in each group.
+    """
+
+    sums: list[float]
+    counts: list[int]
     steps: int = 0
     skipped: int = 0
     loss: float = 0.0
-    sums: list[float] = field(default_factory=lambda: [0.0] * BINS)
-    counts: list[int] = field(default_factory=lambda: [0] * BINS)
+
+    @classmethod
+    def of(cls, count: int) -> "Window":
+        """Return an empty one for `count` groups."""
+        return cls([0.0] * count, [0] * count)
 
     def add(self, state: State) -> None:
         """Take a step in; a skipped one is counted and no more."""
@@ -44,17 +50,22 @@ class Window:
             return
         self.steps += 1
         self.loss += state.loss
-        place = _bin(state.t)
-        for index in range(BINS):
-            rows = state.each[place == index]
+        for index in range(len(self.sums)):
+            rows = state.each[state.group == index]
             self.sums[index] += float(rows.sum())
             self.counts[index] += len(rows)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, groups: Groups) -> dict[str, Any]:
         """Return the means."""
-        levels = [s / n if n else None for s, n in zip(self.sums, self.counts, strict=True)]
+        means = [s / n if n else None for s, n in zip(self.sums, self.counts, strict=True)]
         loss = self.loss / self.steps if self.steps else None
-        return {"loss": loss, "loss_by_level": levels, "skipped": self.skipped}
+        return {"loss": loss, f"loss_by_{groups.by}": means, "skipped": self.skipped}
+
+
+def spread(count: int, images: Images) -> Int[Tensor, "n"]:
+    """Return up to `count` rows of a set, at equal distances."""
+    count = min(count, len(images))
+    return torch.arange(count) * len(images) // max(count, 1)
 
 
 @dataclass(frozen=True)
@@ -79,17 +90,17 @@ class HeldOut:
     @torch.no_grad()
     def loss(self, objective: Denoising) -> dict[str, Any]:
         """Return the mean loss and that of each fifth of the noise levels."""
-        count = min(self.count, len(self.images))
-        rows = torch.arange(count) * len(self.images) // max(count, 1)
-        spread = torch.arange(count, dtype=torch.float64) * 0.6180339887498949 % 1
-        times = objective.times(spread)
+        rows = spread(self.count, self.images)
+        count = len(rows)
+        times = objective.times(torch.arange(count, dtype=torch.float64) * 0.6180339887498949 % 1)
         parts = [
             self._part(objective, rows[first : first + self.batch], times[first:], first)
             for first in range(0, count, self.batch)
         ]
         each = torch.cat([part for part, _ in parts])
         t = torch.cat([t for _, t in parts])
-        return {"held_out": float(each.mean()), "held_out_by_level": by_level(each, t)}
+        by_level = by_group(each, level(t), LEVELS)
+        return {"held_out": float(each.mean()), "held_out_by_level": by_level}
 
     def _part(
         self,
@@ -103,3 +114,14 @@ class HeldOut:
         t = objective.denoiser.path.snap(times[: len(rows)])
         loss = objective.at(batch, t, batch.y, SeededNoise(seeds))
         return loss.each.float().cpu(), t
+
+
+def accuracy(classifier: Classifier, images: Images, count: int) -> dict[str, Any]:
+    """Return how a classifier does on up to `count` held-out images, as it will judge."""
+    table = Confusion.of(classifier, images, spread(count, images))
+    return {
+        "held_out": table.loss,
+        "held_out_accuracy": table.accuracy,
+        "held_out_mean_accuracy": table.mean_accuracy,
+        "held_out_by_class": table.by_class,
+    }
