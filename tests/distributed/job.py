@@ -10,7 +10,8 @@ import torch
 from mezzotint.checkpoint import write_tensors
 from mezzotint.run import Run
 from mezzotint.training.distributed import Ranks, ranks
-from tests.tiny import tiny
+from tests.evaluating import drawn_and_measured
+from tests.tiny import CLASSIFIER, tiny
 
 
 def main(folder: Path) -> None:
@@ -22,6 +23,8 @@ def main(folder: Path) -> None:
         resumed(folder, group)
         stopped(folder, group)
         spoilt(folder, group)
+        classifier(folder, group)
+        evaluated(folder, group)
 
 
 def fresh(folder: Path, group: Ranks) -> None:
@@ -61,6 +64,20 @@ def spoilt(folder: Path, group: Ranks) -> None:
 
     run.network.register_forward_hook(hook)
     report(folder, group, "spoilt", run)
+
+
+def classifier(folder: Path, group: Ranks) -> None:
+    """Train a classifier, whose augmentations follow from the images' seeds."""
+    run = tiny(folder / "classifier", tree=CLASSIFIER, ranks=group)
+    report(folder, group, "classifier", run)
+
+
+def evaluated(folder: Path, group: Ranks) -> None:
+    """Draw and measure samples, the shards and the reading dealt out to both."""
+    found = drawn_and_measured(folder / "evaluated", group)
+    assert (found is None) is not group.first
+    if found is not None:
+        (folder / "evaluated.json").write_text(json.dumps(found))
 
 
 def report(folder: Path, group: Ranks, name: str, run: Run) -> None:

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from mezzotint.checkpoint import read_model, read_tensors
+from tests.evaluating import drawn_and_measured
 from tests.house.source import ROOT
-from tests.tiny import finish, tiny
+from tests.tiny import CLASSIFIER, finish, tiny
 
 LOSS = 1e-5  # relative; sums are taken in another order, nothing else differs
 WEIGHT = 2e-5  # absolute, after 12 steps of at most 1e-3
@@ -72,7 +73,7 @@ def assert_close(found, expected):
         )
 
 
-@pytest.mark.parametrize("name", ["fresh", "pieces", "begun by one", "spoilt"])
+@pytest.mark.parametrize("name", ["fresh", "pieces", "begun by one", "spoilt", "classifier"])
 def test_both_ranks_see_the_same_numbers_and_hold_the_same_bits(folder, name):
     assert seen(folder, name, 0) == seen(folder, name, 1)
     ours, theirs = weights(folder, name, 0), weights(folder, name, 1)
@@ -85,6 +86,13 @@ def test_two_train_what_one_trains(folder, alone, name):
     found = [step["loss"] for step in seen(folder, name)]
     assert found == pytest.approx(losses[-len(found) :], rel=LOSS)
     assert_close(weights(folder, name), expected)
+
+
+def test_two_train_the_classifier_that_one_trains(folder, tmp_path):
+    run = tiny(tmp_path, tree=CLASSIFIER)
+    losses = follow(run)
+    assert [step["loss"] for step in seen(folder, "classifier")] == pytest.approx(losses, rel=LOSS)
+    assert_close(weights(folder, "classifier"), run.network.state_dict() | run.ema.state())
 
 
 def test_only_the_first_writes(folder):
@@ -127,3 +135,15 @@ def test_a_step_that_one_rank_must_skip_is_skipped_by_both(folder):
         steps = seen(folder, "spoilt", rank)
         assert [step["step"] for step in steps if step["skipped"]] == [4]
     assert all(torch.isfinite(t).all() for t in read_model(folder / "spoilt")[0].values())
+
+
+def test_samples_and_their_scores_do_not_know_how_many_processes_there_were(folder, tmp_path):
+    found = json.loads((folder / "evaluated.json").read_text())
+    assert found == pytest.approx(drawn_and_measured(tmp_path), rel=1e-9)
+    ours, theirs = (
+        sorted((home).rglob("shard-*.npz")) for home in (folder / "evaluated", tmp_path)
+    )
+    assert [path.name for path in ours] == [path.name for path in theirs]
+    assert len(ours) == 3
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.read_bytes() == other.read_bytes()

@@ -83,7 +83,7 @@ def scores(found: Sequence[Score], size: int | None) -> str:
         size: how many samples; floors at another n say so.
     """
     caption = (
-        "The floor is the same metric between two halves of real data: what no sampler need beat. "
+        "The floor is the same metric between two parts of real data: what no sampler need beat. "
         'In the bars, <span class="key"></span> is the value, <span class="key floor"></span> the '
         'floor, <span class="key line"></span> the 95 % interval.'
     )

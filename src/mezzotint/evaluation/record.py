@@ -36,8 +36,9 @@ class Score:
     Attributes:
         name: such as "FD-emoji", "KID" or "precision".
         value: of the samples against the reference.
-        floor: the same metric between two halves of real data; what no sampler need beat.
-        floor_count: images in each half; a floor at another n than the samples' is biased.
+        floor: the same metric between two parts of the real data; what no sampler need beat.
+        floor_count: images in the part that stands for the samples; at another n than theirs the
+            floor is biased.
         low, high: ends of a 95 % interval of `value`; it is shown if both are known.
         lower_is_better: None where neither direction is better.
         note: what a reader must know, in a few words.
@@ -75,7 +76,7 @@ class ClassScore:
         count: samples asked for.
         accuracy: share of them that the judge assigns to the class, in [0, 1].
         distance: Fréchet distance to the reference images of the class.
-        floor: the same distance between two halves of the class's reference images.
+        floor: the same distance between two parts of the class's reference images.
     """
 
     name: str

@@ -31,7 +31,7 @@ FORMAT: Final = 1
 JSON_NAME: Final = "report.json"
 PAGE_NAME: Final = "report.html"
 FIRST_COLUMN: Final = "report"
-FLOOR_ROW: Final = "two halves of real data"
+FLOOR_ROW: Final = "real data against itself"
 _WAS: Final = " is stored as null, for it was "
 
 

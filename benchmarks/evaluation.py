@@ -1,0 +1,201 @@
+"""The tables of docs/evaluation.md: fewer steps, and guidance, of the zoo's models; two seeds each.
+
+    python benchmarks/evaluation.py emoji-dit-tiny            # draws what is missing, and measures
+    python benchmarks/evaluation.py emoji-dit-tiny --write    # and puts table and plots into docs/
+
+A stopped run goes on where it was: samples lie in shards, reports are made once. Guidance is swept
+at GUIDED steps, which the table says.
+"""
+
+import argparse
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mezzotint
+from mezzotint.draws import Draws
+from mezzotint.evaluation.choices import Choices, class_shares, trained_on
+from mezzotint.evaluation.plots import Level, Logarithmic, Series, lines
+from mezzotint.evaluation.report import Report, refuse_unlike
+from mezzotint.evaluation.sources import Source, open_source
+from mezzotint.evaluation.wording import number
+from mezzotint.files import write_text
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "evaluation.md"
+SEEDS = (0, 1_000_000)
+STEPS = (50, 20, 10, 5)
+SCALES = (1.0, 1.5, 2.0, 3.0, 4.0)
+GUIDED = 10
+COUNT = 5_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of sampling a model."""
+
+    kind: str
+    value: float
+
+    def change(self, model: mezzotint.Generator) -> mezzotint.Generator:
+        if self.kind == "steps":
+            return model.with_sampling(steps=int(self.value))
+        return model.with_sampling(steps=GUIDED, guidance=self.value)
+
+    def folder(self, root: Path, seed: int) -> Path:
+        return root / f"{self.kind}-{self.value:g}-seed-{seed}"
+
+
+ROWS = [*(Row("steps", s) for s in (20, 10, 5)), *(Row("guidance", g) for g in SCALES)]
+ROWS.append(Row("steps", 50))  # the dearest last
+"""In the order in which they are made."""
+
+
+def draw(name: str, row: Row, seed: int, root: Path, batch: int) -> Path:
+    """Draw what is missing of a row, with the classes' shares of the training images."""
+    made = row.change(mezzotint.load(name))
+    folder = row.folder(root, seed) / "samples"
+    shares = class_shares(training_of(name, made.tree), made.classes)
+    draws = Draws(made, name, folder, COUNT, seed, batch, shares)
+    draws.open()
+    for _ in draws.draw():
+        pass
+    return folder
+
+
+def training_of(name: str, made: Mapping[str, Any]) -> Source:
+    training, _, why = trained_on(made)
+    if training is None:
+        raise SystemExit(f"{name}: {why}")
+    return training
+
+
+def measure(name: str, row: Row, seed: int, root: Path, batch: int) -> Report:
+    """Draw and measure, or read what was measured."""
+    out = row.folder(root, seed)
+    if (out / "report.json").exists():
+        return Report.read(out / "report.json")
+    samples = open_source(str(draw(name, row, seed, root, batch)))
+    training = training_of(name, samples.made)
+    evaluator = Choices(cache=root / "features").evaluator(samples, training)
+    title = f"{name}, {row.kind} {row.value:g}, seeds from {seed}"
+    result = evaluator.report(samples, title=title, command=f"benchmarks/evaluation.py {name}")
+    assert result is not None
+    result[0].write(out, result[1])
+    return result[0]
+
+
+def values(report: Report) -> dict[str, float]:
+    """Return what a table shows of a report."""
+    found = {score.name: score.value for score in report.scores}
+    if report.memorisation is not None:
+        found["memorised"] = report.memorisation.share
+    return found
+
+
+def cell(numbers: Sequence[float]) -> str:
+    """Return the mean of the seeds and half their difference."""
+    half = (max(numbers) - min(numbers)) / 2
+    mean = statistics.mean(numbers)
+    places = 3 if max(abs(v) for v in numbers) < 10 else 1
+    return f"{mean:.{places}f} ± {half:.{places}f}"
+
+
+def table(found: dict[Row, list[Report]]) -> str:
+    """Return the Markdown table of a model."""
+    first = next(iter(found.values()))[0]
+    for reports in found.values():
+        for report in reports:
+            refuse_unlike(first, report)
+    shown = [s.name for s in first.scores if s.name not in {"density", "coverage"}]
+    shown = [name for name in shown if not name.startswith("IS")] + ["memorised"]
+    head = ["", "steps", "guidance", *shown]
+    body = [head, ["---"] * len(head)]
+    for row in sorted(found, key=lambda r: (r.kind != "steps", r.value)):
+        protocol = found[row][0].protocol
+        kinds = [values(report) for report in found[row]]
+        label = "steps" if row.kind == "steps" else "guidance"
+        cells = [cell([each[name] for each in kinds]) for name in shown]
+        body.append([label, str(protocol.steps), str(protocol.guidance), *cells])
+    floors = {s.name: s for s in first.scores}
+    real = [f"{number(floors[n].floor)}" if n in floors else "0.05" for n in shown]
+    body.append([f"real data against itself, n = {first.scores[0].floor_count:,}", "", "", *real])
+    return "\n".join(f"| {' | '.join(line)} |" for line in body) + "\n"
+
+
+def plots(name: str, found: dict[Row, list[Report]], metric: str) -> dict[str, str]:
+    """Return the figures of a model as SVG, by file name."""
+    drawn = {}
+    for kind, label in (("steps", "sampling steps"), ("guidance", "guidance scale")):
+        rows = sorted((r for r in found if r.kind == kind), key=lambda r: r.value)
+        if len(rows) < 2:
+            continue
+        sets = [[values(report)[metric] for report in found[row]] for row in rows]
+        series = Series(
+            name,
+            tuple(row.value for row in rows),
+            tuple(statistics.mean(each) for each in sets),
+            tuple(min(each) for each in sets),
+            tuple(max(each) for each in sets),
+        )
+        floor = next(s for r in found.values() for s in r[0].scores if s.name == metric)
+        level = [Level(f"real data, n = {floor.floor_count}", floor.floor or 0.0)]
+        title = f"{name}: {metric} against {label}"
+        scale = {"x_scale": Logarithmic()} if kind == "steps" else {}
+        drawn[f"evaluation-{name}-{kind}.svg"] = lines(
+            [series], label, metric, title, levels=level, **scale
+        )
+    return drawn
+
+
+def put(name: str, text: str) -> None:
+    """Replace what stands between the page's two marks of a model."""
+    page = PAGE.read_text("utf-8")
+    start, end = f"<!-- table {name} -->\n", f"<!-- end {name} -->"
+    before, _, rest = page.partition(start)
+    _, _, after = rest.partition(end)
+    if not rest or not after:
+        raise SystemExit(f"{PAGE}: no place for {name}; expected {start.strip()} … {end}")
+    write_text(PAGE, f"{before}{start}{text}{end}{after}")
+
+
+def main() -> None:
+    """Make the rows of one model, print its table, and write it into the page if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("--write", action="store_true", help="put table and plots into docs/")
+    parser.add_argument("--draw", action="store_true", help="only draw the samples")
+    parser.add_argument("--done", action="store_true", help="only rows that are measured already")
+    parser.add_argument("--root", type=Path, default=ROOT / "runs" / "eval")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    root = asked.root / asked.model
+    if asked.draw:
+        for row, seed in product(ROWS, SEEDS):
+            print(draw(asked.model, row, seed, root, asked.batch), flush=True)
+        return
+    found: dict[Row, list[Report]] = {}
+    for row in ROWS:
+        there = [(row.folder(root, seed) / "report.json").exists() for seed in SEEDS]
+        if asked.done and not all(there):
+            continue
+        found[row] = [measure(asked.model, row, seed, root, asked.batch) for seed in SEEDS]
+        print(row.kind, row.value, values(found[row][0]), flush=True)
+    text = table(found)
+    print(text)
+    if asked.write:
+        put(asked.model, text)
+        metric = next(iter(found.values()))[0].scores[0].name
+        for file, drawing in plots(Path(asked.model).name, found, metric).items():
+            write_text(ROOT / "docs" / "images" / file, drawing)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""The samples that `mezzotint evaluate --model` draws before it measures them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mezzotint.cli import shared
+
+if TYPE_CHECKING:
+    from mezzotint.draws import Draws
+    from mezzotint.generator import Generator
+    from mezzotint.training.distributed import Ranks
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Samples that are to be drawn from a model."""
+
+    model: str | None
+    folder: Path
+    count: int
+    seed: int
+    batch: int
+    steps: int | None
+    guidance: float | None
+    settings: list[str] | None
+
+    def generator(self, device: str) -> "Generator":
+        """Load the model, with the changes to its sampling recipe."""
+        from mezzotint import config, generator
+
+        loaded = generator.load(str(self.model)).to(device)
+        tree = config.override(config.dump(loaded.sampling), self.settings or [])
+        chosen = loaded.with_recipe(config.build(generator.Sampling, tree))
+        return chosen.with_sampling(steps=self.steps, guidance=self.guidance)
+
+    def drawn(self, made: "Generator", group: "Ranks", shares: tuple[int, ...]) -> Path:
+        """Draw what is missing, each process its shards; return the folder."""
+        from mezzotint.draws import Draws
+
+        name = str(self.model)
+        draws = Draws(made, name, self.folder, self.count, self.seed, self.batch, shares)
+        if group.first and (there := draws.open()):
+            shared.say(f"{there:,} of {self.count:,} samples are there already")
+        group.wait()
+        _draw(draws, group)
+        group.wait()
+        return self.folder
+
+
+def _draw(draws: "Draws", group: "Ranks") -> None:
+    import time
+
+    missing = draws.missing(rank=group.rank, ranks=group.count)
+    if not missing:
+        return
+    started, done = time.monotonic(), 0
+    with shared.progress("sampling", missing if group.first else 0) as bar:
+        for drawn in draws.draw(rank=group.rank, ranks=group.count):
+            done += drawn
+            if group.first:
+                bar.at(done, f"{done / (time.monotonic() - started):.1f} images/s")
