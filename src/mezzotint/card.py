@@ -133,6 +133,9 @@ _FEW = 25
 
 def _training(made: Mapping[str, Any]) -> str:
     """Say how a model was trained, as far as its checkpoint tells."""
+    if "members" in made:
+        each = " ".join(f"({k}) {_training(m)}" for k, m in enumerate(made["members"], 1))
+        return f"The mean of {len(made['members'])} networks. {each}"
     if not {"seen", "data_images", "seconds", "ema"} <= made.keys():
         return "How it was trained is not recorded."
     return (

@@ -8,7 +8,7 @@ a fixed size, the last one filled up, so that a row's numbers do not depend on i
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import nan
@@ -26,7 +26,11 @@ from mezzotint.card import cost
 from mezzotint.config import Config, part
 from mezzotint.data.images import Data, Images
 from mezzotint.errors import ConfigError, DataError
-from mezzotint.networks.classifier import ClassifierNetwork, ClassifierNetworkConfig
+from mezzotint.networks.classifier import (
+    ClassifierNetwork,
+    ClassifierNetworkConfig,
+    CommitteeConfig,
+)
 from mezzotint.noise import SeededNoise
 from mezzotint.tokenizers.base import Tokenizer, TokenizerConfig
 
@@ -241,6 +245,49 @@ class Confusion:
         }
 
 
+def committee(members: Sequence[Classifier]) -> Classifier:
+    """Return classifiers as one, whose logits are the mean of theirs.
+
+    Args:
+        members: trained on the same images, with the same classes and views.
+
+    Raises:
+        ConfigError: they differ in classes, image size or views.
+    """
+    first = members[0]
+    for other in members[1:]:
+        for name in ("classes", "size"):
+            if getattr(other, name) != getattr(first, name):
+                raise ConfigError(
+                    f"a committee needs members of one kind: {name} is {getattr(first, name)} "
+                    f"and {getattr(other, name)}"
+                )
+        if other.model.mirrored != first.model.mirrored:
+            raise ConfigError("a committee needs members of one kind: one mirrors its images")
+    config_of = first.model.network
+    network = CommitteeConfig(
+        channels=config_of.channels,
+        size=config_of.size,
+        num_classes=config_of.num_classes,
+        members=tuple(member.model.network for member in members),
+    )
+    states = [member.network.state_dict() for member in members]
+    tensors = {
+        f"members.{k}.{name}": tensor
+        for k, state in enumerate(states)
+        for name, tensor in state.items()
+        if not name.startswith("head.")
+    }
+    tensors["head.weight"] = torch.cat([each["head.weight"] for each in states], 1) / len(states)
+    tensors["head.bias"] = torch.stack([each["head.bias"] for each in states]).mean(0)
+    made = [dict(member.tree.get("provenance", {})) for member in members]
+    provenance = {**made[0], "members": made}
+    tree = {**first.tree, "model": first.model.model_copy(update={"network": network})}
+    return tree["model"].open(
+        config.dump({**tree, "provenance": provenance}), tensors, "the members"
+    )
+
+
 def load(source: Path | str) -> Classifier:
     """Load a classifier.
 
@@ -254,4 +301,4 @@ def load(source: Path | str) -> Classifier:
     return found
 
 
-__all__ = ["BLOCK", "Classifier", "ClassifierConfig", "Confusion", "load"]
+__all__ = ["BLOCK", "Classifier", "ClassifierConfig", "Confusion", "committee", "load"]

@@ -16,6 +16,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "dit": "mezzotint.networks.dit:DiTConfig",
         "residual": "mezzotint.networks.classifier:ResidualConfig",
         "depthwise": "mezzotint.networks.classifier:DepthwiseConfig",
+        "committee": "mezzotint.networks.classifier:CommitteeConfig",
     },
     "tokenizer": {
         "pixels": "mezzotint.tokenizers.base:Pixels",

@@ -19,6 +19,10 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("network", "dit"): NETWORK,
     ("network", "residual"): CLASSIFIER,
     ("network", "depthwise"): CLASSIFIER,
+    ("network", "committee"): {
+        **{name: CLASSIFIER[name] for name in ("channels", "size", "num_classes")},
+        "members": [{"kind": "residual", **CLASSIFIER}, {"kind": "depthwise", **CLASSIFIER}],
+    },
     ("model", "diffusion"): {"network": NETWORK},
     ("model", "classifier"): {"network": {"kind": "residual", **CLASSIFIER}, "mirrored": True},
     ("tokenizer", "pixels"): {"size": 4},

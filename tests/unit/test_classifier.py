@@ -19,6 +19,7 @@ NETWORKS = {
 }
 NAMES = ("cat", "flag", "owl")
 HELD_OUT = {"emoji": 0.75, "prints": 0.99, "digits": 0.975}
+GUIDES = {"emoji": 0.6, "prints": 0.99, "digits": 0.975}
 ROLES = ("judge", "guide")
 
 
@@ -204,7 +205,7 @@ def test_the_judge_is_never_the_guide(data):
     assert type(judge.model.network) is not type(guide.model.network)
     seeds = [each.tree["provenance"]["recipe"]["train"]["seed"] for each in (judge, guide)]
     assert seeds[0] != seeds[1]
-    assert guide.tree["held_out"]["mean_accuracy"] >= HELD_OUT[data] - 0.03
+    assert guide.tree["held_out"]["mean_accuracy"] >= GUIDES[data]
 
 
 def test_the_shipped_classifiers_are_small():
@@ -213,3 +214,21 @@ def test_the_shipped_classifiers_are_small():
     assert sum(sizes) < 8e6
     for folder in folders:
         assert json.loads((folder / "config.json").read_text())["provenance"]["data_digest"]
+
+
+def test_a_committee_says_the_mean_of_what_its_members_say(tmp_path):
+    members = [made("residual", mirrored=True), made("depthwise", mirrored=True)]
+    together, images = classifier.committee(members), pictures(5)
+    expected = torch.stack([member(images) for member in members]).mean(0)
+    torch.testing.assert_close(together(images), expected)
+    apart = [member.features(images) for member in members]
+    torch.testing.assert_close(together.features(images), torch.cat(apart, 1))
+    together.save(tmp_path)
+    assert torch.equal(classifier.load(tmp_path)(images), together(images))
+    assert len(together.tree["provenance"]["members"]) == 2
+
+
+def test_a_committee_wants_members_of_one_kind():
+    for other, word in ((made(size=8), "size"), (made(mirrored=True), "mirrors")):
+        with pytest.raises(ConfigError, match=word):
+            classifier.committee([made(), other])

@@ -7,13 +7,16 @@ Mappings in Deep Residual Networks", arXiv 1603.05027) and depthwise blocks (Liu
 for the 2020s", arXiv 2201.03545), both with group norm (arXiv 1803.08494), which knows no batch.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Annotated
 
+import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, InstanceOf
 from torch import Tensor, nn
 
-from mezzotint.config import Config
+from mezzotint.config import Config, part
 from mezzotint.nn.conv import DepthwiseBlock, Halving, ResidualBlock, group_norm
 
 
@@ -38,23 +41,20 @@ class ClassifierNetworkConfig(Config):
 
 
 class ClassifierNetwork(nn.Module):
-    """A body that makes a map of an image, and a linear head on the map's mean.
+    """Features of an image, and a linear head that names its class.
 
     Args:
         config: channels, size and classes.
-        body: from x to a map of `width` channels.
-        width: channels of the map, and so the number of features.
+        width: number of features.
     """
 
-    def __init__(self, config: ClassifierNetworkConfig, body: nn.Module, width: int) -> None:
+    def __init__(self, config: ClassifierNetworkConfig, width: int) -> None:
         super().__init__()
         self.config = config
         self.class_rows = ("head.weight", "head.bias")
-        self.body = body
-        self.norm = group_norm(width)
-        self.activation = nn.SiLU()
-        self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(width, config.num_classes)
+        self.width = width
+        self.dropout: nn.Module = nn.Dropout(config.dropout)
+        self.head: nn.Module = nn.Linear(width, config.num_classes)
 
     def features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
         """Return the penultimate features.
@@ -62,7 +62,7 @@ class ClassifierNetwork(nn.Module):
         Args:
             x: images in [-1, 1].
         """
-        return self.activation(self.norm(self.body(x))).mean((2, 3))
+        raise NotImplementedError
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
         """Return the logits.
@@ -71,6 +71,51 @@ class ClassifierNetwork(nn.Module):
             x: images in [-1, 1].
         """
         return self.head(self.dropout(self.features(x)))
+
+
+class Pooled(ClassifierNetwork):
+    """A body that makes a map of an image; the features are the map's mean.
+
+    Args:
+        config: channels, size and classes.
+        body: from x to a map of `width` channels.
+        width: channels of the map, and so the number of features.
+    """
+
+    def __init__(self, config: ClassifierNetworkConfig, body: nn.Module, width: int) -> None:
+        super().__init__(config, width)
+        self.body = body
+        self.norm = group_norm(width)
+        self.activation = nn.SiLU()
+
+    def features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
+        """Return the mean of the last map."""
+        return self.activation(self.norm(self.body(x))).mean((2, 3))
+
+
+class Committee(ClassifierNetwork):
+    """Several networks side by side, and one head on all their features.
+
+    With the members' heads side by side in it, divided by their number, the head gives the mean of
+    their logits: `mezzotint convert RUN RUN` makes such a committee of networks that were trained
+    apart.
+
+    Args:
+        config: channels, size and classes.
+        members: the networks; their own heads are left out.
+    """
+
+    def __init__(
+        self, config: ClassifierNetworkConfig, members: Sequence[ClassifierNetwork]
+    ) -> None:
+        super().__init__(config, sum(member.width for member in members))
+        self.members = nn.ModuleList(members)
+        for member in members:
+            member.dropout, member.head = nn.Identity(), nn.Identity()
+
+    def features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
+        """Return the features of the members, one after the other."""
+        return torch.cat([member(x) for member in self.members], 1)
 
 
 class ResidualConfig(ClassifierNetworkConfig):
@@ -93,7 +138,7 @@ class ResidualConfig(ClassifierNetworkConfig):
         for width, wider in pairwise((first, *self.widths)):
             body.append(ResidualBlock(width, wider, halve=len(body) > 1))
             body.extend(ResidualBlock(wider, wider) for _ in range(self.blocks - 1))
-        return ClassifierNetwork(self, body, last)
+        return Pooled(self, body, last)
 
 
 class DepthwiseConfig(ClassifierNetworkConfig):
@@ -124,7 +169,30 @@ class DepthwiseConfig(ClassifierNetworkConfig):
                 DepthwiseBlock(wider, kernel=self.kernel, expansion=self.expansion)
                 for _ in range(self.blocks)
             )
-        return ClassifierNetwork(self, body, last)
+        return Pooled(self, body, last)
 
 
-__all__ = ["ClassifierNetwork", "ClassifierNetworkConfig", "DepthwiseConfig", "ResidualConfig"]
+class CommitteeConfig(ClassifierNetworkConfig):
+    """Several networks side by side.
+
+    Attributes:
+        members: their configs; channels, size and classes are those of the committee.
+    """
+
+    members: tuple[Annotated[InstanceOf[ClassifierNetworkConfig], part("network")], ...] = Field(
+        min_length=1
+    )
+
+    def build(self) -> Committee:
+        """Make the networks, freshly initialised."""
+        return Committee(self, [member.build() for member in self.members])
+
+
+__all__ = [
+    "ClassifierNetwork",
+    "ClassifierNetworkConfig",
+    "Committee",
+    "CommitteeConfig",
+    "DepthwiseConfig",
+    "ResidualConfig",
+]
