@@ -21,6 +21,7 @@ import mezzotint
 from mezzotint.draws import Draws
 from mezzotint.evaluation.choices import Choices, class_shares, trained_on
 from mezzotint.evaluation.plots import Level, Logarithmic, Series, lines
+from mezzotint.evaluation.provenance import protocol
 from mezzotint.evaluation.report import Report, refuse_unlike
 from mezzotint.evaluation.sources import Source, open_source
 from mezzotint.evaluation.wording import number
@@ -78,11 +79,15 @@ def training_of(name: str, made: Mapping[str, Any]) -> Source:
 def measure(name: str, row: Row, seed: int, root: Path, batch: int) -> Report:
     """Draw and measure, or read what was measured."""
     out = row.folder(root, seed)
-    if (out / "report.json").exists():
-        return Report.read(out / "report.json")
     samples = open_source(str(draw(name, row, seed, root, batch)))
     training = training_of(name, samples.made)
     evaluator = Choices(cache=root / "features").evaluator(samples, training)
+    extractor, judge = evaluator.extractor, evaluator.judge
+    wanted = protocol(samples, COUNT, training, extractor, judge)
+    if (out / "report.json").exists():
+        found = Report.read(out / "report.json")
+        if found.protocol == wanted:  # the same weights, judge and reference as today
+            return found
     title = f"{name}, {row.kind} {row.value:g}, seeds from {seed}"
     result = evaluator.report(samples, title=title, command=f"benchmarks/evaluation.py {name}")
     assert result is not None
@@ -170,6 +175,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--write", action="store_true", help="put table and plots into docs/")
     parser.add_argument("--draw", action="store_true", help="only draw the samples")
+    parser.add_argument("--only", choices=("steps", "guidance"), help="rows of one kind")
     parser.add_argument("--done", action="store_true", help="only rows that are measured already")
     parser.add_argument("--root", type=Path, default=ROOT / "runs" / "eval")
     parser.add_argument("--batch", type=int, default=64)
@@ -177,12 +183,13 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     root = asked.root / asked.model
+    rows = [row for row in ROWS if asked.only in {None, row.kind}]
     if asked.draw:
-        for row, seed in product(ROWS, SEEDS):
+        for row, seed in product(rows, SEEDS):
             print(draw(asked.model, row, seed, root, asked.batch), flush=True)
         return
     found: dict[Row, list[Report]] = {}
-    for row in ROWS:
+    for row in rows:
         there = [(row.folder(root, seed) / "report.json").exists() for seed in SEEDS]
         if asked.done and not all(there):
             continue

@@ -6,8 +6,6 @@ The views are the image and, where the model says so, its mirror image. Images a
 a fixed size, the last one filled up, so that a row's numbers do not depend on its neighbours.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,6 +23,7 @@ from mezzotint import checkpoint, config
 from mezzotint.card import cost
 from mezzotint.config import Config, part
 from mezzotint.data.images import Data, Images
+from mezzotint.digest import digest_of_model
 from mezzotint.errors import ConfigError, DataError
 from mezzotint.networks.classifier import (
     ClassifierNetwork,
@@ -100,11 +99,7 @@ class Classifier:
     def digest(self) -> str:
         """Hex digest of weights, architecture, preprocessing and class names."""
         tree = {"model": self.model, "tokenizer": self.tokenizer, "classes": self.classes}
-        content = hashlib.sha256(json.dumps(config.dump(tree), sort_keys=True).encode())
-        for name, tensor in sorted(self.network.state_dict().items()):
-            content.update(name.encode())
-            content.update(tensor.detach().cpu().contiguous().float().numpy().data)
-        return content.hexdigest()
+        return digest_of_model(self.network.state_dict(), tree)
 
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b k"]:
         """Return the logits of images, float32 on the CPU.

@@ -27,7 +27,7 @@ def apportioned(shares: Sequence[int], count: int) -> list[int]:
 
         argmax_c of (k + 1) share_c / sum(share) - drawn_c, the lowest c of several
 
-    So the first n are the same whatever the count, and no class is ever an image ahead or behind.
+    So the first n are the same whatever the count, and no class is ever a whole image ahead.
 
     Args:
         shares: weights of the classes, not all 0.
@@ -99,6 +99,7 @@ class Draws:
         made = self.generator
         return {
             "model": self.name,
+            "weights_digest": made.digest,
             "sampling": made.sampling,
             "classes": list(made.classes),
             "label_policy": POLICIES[bool(self.shares)],
@@ -109,20 +110,23 @@ class Draws:
             "provenance": made.tree.get("provenance", {}),
         }
 
+    def _labels(self) -> list[int]:
+        shares = self.shares or (1,) * max(len(self.generator.classes), 1)
+        return apportioned(shares, self.count)
+
     def draw(self, *, rank: int = 0, ranks: int = 1) -> Iterator[int]:
         """Draw what is missing of this rank's shards, yielding how many images each added.
 
         Args:
             rank, ranks: this process among all; shard k belongs to rank k mod `ranks`.
         """
+        labels = self._labels()
         for rows in self._mine(rank, ranks):
-            self._write(rows)
+            self._write(rows, labels[rows.start : rows.stop])
             yield len(rows)
 
-    def _write(self, rows: range) -> None:
+    def _write(self, rows: range, labels: Sequence[int]) -> None:
         made = self.generator
-        shares = self.shares or (1,) * max(len(made.classes), 1)
-        labels = apportioned(shares, rows.stop)[rows.start :]
         seeds = [self.seed + k for k in rows]
         path, size = self.folder / self._file(rows), made.tokenizer.spec.image
         with npz_stream(path, len(rows), size) as write:

@@ -27,13 +27,13 @@ from mezzotint.diffusion.guidance import ClassifierFree, Constant, Scale
 from mezzotint.diffusion.paths import Linear, Path
 from mezzotint.diffusion.predictions import Prediction, Velocity
 from mezzotint.diffusion.samplers import DDIM, Sampler, Step
+from mezzotint.digest import digest_of_model
 from mezzotint.errors import ConfigError, DataError
 from mezzotint.networks.base import NetworkConfig
 from mezzotint.noise import SeededNoise
 from mezzotint.tokenizers.base import Tokenizer, TokenizerConfig
 
-_CELLS = 8  # classes and seeds of a sheet
-_SIDE = 64  # smaller images are enlarged to about this on it
+_CELLS, _SIDE = 8, 64  # classes and seeds of a sheet; smaller images are enlarged to about this
 
 
 class DiffusionConfig(Config):
@@ -187,6 +187,12 @@ class Generator:
         )
         return torch.cat(list(images))
 
+    @property
+    def digest(self) -> str:
+        """Hex digest of weights, architecture and tokenizer; not of the sampling."""
+        held = self.denoiser.state_dict() if isinstance(self.denoiser, nn.Module) else {}
+        return digest_of_model(held, {name: self.tree.get(name) for name in ("model", "tokenizer")})
+
     def with_recipe(self, sampling: Sampling) -> Self:
         """Return the same generator with another sampling recipe."""
         return replace(self, sampling=sampling)
@@ -197,8 +203,7 @@ class Generator:
         guidance = given.get("guidance")
         if isinstance(guidance, int | float):
             given["guidance"] = self.sampling.scaled(guidance)
-        fields = {name: getattr(self.sampling, name) for name in Sampling.model_fields}
-        return self.with_recipe(config.build(Sampling, fields | given))
+        return self.with_recipe(config.build(Sampling, {**dict(self.sampling), **given}))
 
     def stream(
         self, labels: Sequence[int], seeds: Sequence[int], *, batch: int = 64
@@ -213,8 +218,7 @@ class Generator:
     def steps(self, labels: Sequence[int], seeds: Sequence[int]) -> Iterator[Step]:
         """Yield every step of the sampler for one batch."""
         assert len(labels) == len(seeds), "one seed an image"
-        y = torch.tensor(labels, dtype=torch.int64, device=self.device)
-        noise = SeededNoise(seeds)
+        y, noise = torch.tensor(labels, device=self.device), SeededNoise(seeds)
         x = noise(torch.empty(len(seeds), *self.tokenizer.spec.shape, device=self.device))
         grid = self.sampling.grid(self.denoiser.path, self.sampling.steps)
         yield from self.sampling.sampler(self.guided, x, y, grid, noise)
@@ -230,9 +234,8 @@ class Generator:
     @property
     def device(self) -> torch.device:
         """Where the denoiser computes."""
-        if isinstance(self.denoiser, nn.Module):
-            return next(self.denoiser.parameters()).device
-        return torch.device("cpu")
+        held = self.denoiser.parameters() if isinstance(self.denoiser, nn.Module) else iter(())
+        return next((each.device for each in held), torch.device("cpu"))
 
     def to(self, device: str | torch.device, *, autocast: torch.dtype | None = None) -> Self:
         """Move the network to a device, and let it compute in another dtype there."""
@@ -254,11 +257,11 @@ class Generator:
             folder: made if it is missing.
             dtype: of the trained tensors in the file, such as torch.bfloat16; theirs by default.
         """
-        network = self.denoiser.network  # type: ignore[attr-defined]
         model: DiffusionConfig = config.load("model", self.tree["model"])
+        network = self.denoiser.network  # type: ignore[attr-defined]
         tensors = checkpoint.trained_as(dtype, network, model.network.build)
-        tree = dict(self.tree) | {"classes": self.classes, "sampling": self.sampling}
-        checkpoint.write_model(FilePath(folder), tensors, tree)
+        changed = {"classes": self.classes, "sampling": self.sampling}
+        checkpoint.write_model(FilePath(folder), tensors, {**self.tree, **changed})
 
     def measured(self) -> Self:
         """Return itself: what its samples are worth is for `mezzotint evaluate` to say."""
@@ -273,9 +276,8 @@ class Generator:
 
     def cost(self) -> dict[str, int]:
         """Return parameters, and multiply-adds of one network evaluation of one image."""
-        network = self.denoiser.network  # type: ignore[attr-defined]
         x = torch.zeros(1, *self.tokenizer.spec.shape, device=self.device)
-        return cost(network, x, x.new_zeros(1), x.new_zeros(1, dtype=torch.int64))
+        return cost(self.denoiser.network, x, x.new_zeros(1), x.new_zeros(1, dtype=torch.int64))  # type: ignore[attr-defined]
 
 
 class _Stored(Config):

@@ -1,11 +1,13 @@
 """`mezzotint evaluate` as a user runs it: on folders, on a model, on what cannot be measured."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
-from mezzotint import config
+from mezzotint import classifier, config
+from mezzotint.checkpoint import read_tensors, write_tensors
 from mezzotint.classifier import Classifier
 from mezzotint.data.npz import open_npz, open_statistics
 from mezzotint.evaluation.report import Report
@@ -31,6 +33,12 @@ def judge(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def space(judge):
+    """What a distance in the features of that classifier is called after."""
+    return f"fox-judge({classifier.load(judge).digest[:8]})"
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("MEZZOTINT_CACHE", str(tmp_path / "cache"))
@@ -48,7 +56,7 @@ def one_line(outcome):
     return outcome.err
 
 
-def test_a_folder_against_a_folder(cli, tmp_path, real, judge):
+def test_a_folder_against_a_folder(cli, tmp_path, real, judge, space):
     samples = save_folder(tmp_path / "samples", pictures(30, seed=1, classes=NAMES))
     out = tmp_path / "report"
     command = ["evaluate", samples, real, "--features", judge, "--judge", judge, "--out", out]
@@ -56,12 +64,12 @@ def test_a_folder_against_a_folder(cli, tmp_path, real, judge):
     assert outcome.code == 0, outcome.err
     values = json.loads(outcome.out)
     report = Report.read(out / "report.json")
-    assert values["FD-fox"] == report.scores[0].value > 0
-    assert {"KID-fox", "precision", "recall", "class accuracy"} <= values.keys()
+    assert values[f"FD-{space}"] == report.scores[0].value > 0
+    assert {f"KID-{space}", "precision", "recall", "class accuracy"} <= values.keys()
     assert report.protocol.samples_count == 30
     assert report.protocol.reference_count == 60
     assert "evaluate" in report.command
-    assert "FD-fox" in (out / "report.html").read_text()
+    assert f"FD-{space}" in (out / "report.html").read_text()
     assert str(report.protocol) in outcome.err
     assert "already holds results" in one_line(cli(*command))
 
@@ -92,7 +100,7 @@ def test_a_model_is_drawn_and_measured_and_goes_on_where_it_stopped(
     assert report.protocol.labels == "as the reference"
 
 
-def test_reconstructions_in_pairs(cli, tmp_path, real, judge):
+def test_reconstructions_in_pairs(cli, tmp_path, real, judge, space):
     images = pictures(60, classes=NAMES)
     order = torch.tensor([k for c in range(3) for k in range(c, 60, 3)])
     noisy = (images.pixels[order].int() + 5).clamp(0, 255).to(torch.uint8)
@@ -106,7 +114,7 @@ def test_reconstructions_in_pairs(cli, tmp_path, real, judge):
     values = json.loads(outcome.out)
     assert values["PSNR"] == pytest.approx(20 * torch.tensor(255 / 5).log10().item(), abs=0.3)
     assert "SSIM" not in values  # its window is larger than these images
-    assert "rFD-fox" in values
+    assert f"rFD-{space}" in values
     fewer = save_npz(tmp_path / "b.npz", images.only(torch.arange(20)))
     outcome = cli(
         *("evaluate", fewer, real, "--pairs", "--features", judge, "--judge", "none"),
@@ -115,7 +123,7 @@ def test_reconstructions_in_pairs(cli, tmp_path, real, judge):
     assert "20 reconstructions of 60 originals" in outcome.err
 
 
-def test_a_reference_is_written_as_adm_reads_it(cli, tmp_path, real, judge):
+def test_a_reference_is_written_as_adm_reads_it(cli, tmp_path, real, judge, space):
     samples = save_folder(tmp_path / "samples", pictures(30, seed=1, classes=NAMES))
     path = tmp_path / "reference.npz"
     common = ["--features", judge, "--judge", "none", "--json"]
@@ -128,7 +136,7 @@ def test_a_reference_is_written_as_adm_reads_it(cli, tmp_path, real, judge):
     second = cli("evaluate", samples, path, "--out", tmp_path / "b", *common)
     assert second.code == 0, second.err
     ours, theirs = json.loads(first.out), json.loads(second.out)
-    assert theirs["FD-fox"] == pytest.approx(ours["FD-fox"], rel=1e-9)
+    assert theirs[f"FD-{space}"] == pytest.approx(ours[f"FD-{space}"], rel=1e-9)
 
 
 def test_what_cannot_be_measured_is_one_line(cli, tmp_path, model, real, judge, monkeypatch):
@@ -146,4 +154,39 @@ def test_what_cannot_be_measured_is_one_line(cli, tmp_path, model, real, judge, 
     assert "30 samples, 31 were asked for" in one_line(few)
     small = save_npz(tmp_path / "small.npz", pictures(30, size=4))
     assert "4 px and real 8 px" in one_line(cli("evaluate", small, real, *out))
+    pairs = cli("evaluate", samples, real, "--features", judge, "--steps", 3, *out)
+    assert "--steps: only with --model" in one_line(pairs)
+    inside = cli("evaluate", samples, real, "--out", tmp_path, "--force")
+    assert "which is to be read" in one_line(inside)
+    assert samples.is_dir()
+    wrong = cli("evaluate", "--model", model, "digits:held-out", "--features", "nothing", *out)
+    assert "no extractor 'nothing'" in one_line(wrong)
+    assert not (tmp_path / "report" / "samples").exists()
     assert not (tmp_path / "report" / "report.json").exists()
+
+
+def test_pictures_without_labels(cli, tmp_path, real, judge):
+    flat, images = tmp_path / "flat", pictures(30, seed=1, classes=NAMES)
+    flat.mkdir()
+    for path in save_folder(tmp_path / "samples", images).rglob("*.png"):
+        path.rename(flat / f"{path.parent.name}{path.name}")
+    common = ["--features", judge, "--json"]
+    for samples, reference in ((flat, real), (real, flat), (flat, flat)):
+        out = tmp_path / f"{samples.name} {reference.name}"
+        outcome = cli("evaluate", samples, reference, "--out", out, *common)
+        assert outcome.code == 0, outcome.err
+        assert "class accuracy" not in json.loads(outcome.out)
+    judged = cli("evaluate", flat, real, "--judge", judge, "--out", tmp_path / "x", *common)
+    assert judged.code == 0, judged.err
+
+
+def test_samples_of_other_weights_are_not_taken_for_these(cli, tmp_path, model, real, judge):
+    copy = tmp_path / "copy"
+    shutil.copytree(model, copy)
+    command = ["evaluate", "--model", copy, real, "--count", 20, "--steps", 1]
+    command += ["--features", judge, "--judge", "none", "--out", tmp_path / "report"]
+    assert cli(*command).code == 0
+    weights = copy / "model.safetensors"
+    tensors, note = read_tensors(weights)
+    write_tensors(weights, {name: tensor + 0.1 for name, tensor in tensors.items()}, note)
+    assert "samples made with another weights_digest" in one_line(cli(*command))

@@ -15,6 +15,7 @@ FLOORS: Final = (
     ("config", "noise"),
     ("nn",),
     ("networks", "tokenizers", "diffusion", "masked"),
+    ("digest",),
     ("checkpoint", "data", "card"),
     ("classifier",),
     ("training", "evaluation", "classify", "convert", "official"),

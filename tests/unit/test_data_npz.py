@@ -54,6 +54,8 @@ def test_bad_arrays_are_refused_with_what_to_do(tmp_path):
     assert "as high as wide" in refused(path, arr_0=good[:, :4])
     assert "no image" in refused(path, arr_0=good[:0])
     assert "expected 3 labels" in refused(path, arr_0=good, arr_1=np.zeros(2, int))
+    assert "arr_0 is float64" in refused(path, arr_0=np.float64(3))
+    assert "arr_0 is <U3" in refused(path, arr_0=np.array(["one", "two"]))
     assert "labels from -1" in refused(path, arr_0=good, arr_1=np.array([-1, 0, 0]))
 
 
@@ -83,6 +85,9 @@ def test_statistics_and_their_maker(tmp_path):
     assert extractor_of(path) == "abc"
     np.savez(path, mu=np.zeros(3), sigma=np.eye(4))
     with pytest.raises(DataError, match=r"mu is \(3,\) and sigma \(4, 4\)"):
+        open_statistics(path)
+    np.savez(path, sigma=np.eye(4))
+    with pytest.raises(DataError, match=r"mu is None and sigma \(4, 4\)"):
         open_statistics(path)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mezzotint.errors import DataError
+from mezzotint.errors import ConfigError, DataError
 from mezzotint.evaluation.evaluator import Evaluator
 from mezzotint.evaluation.metrics import (
     DensityCoverage,
@@ -15,7 +15,7 @@ from mezzotint.evaluation.metrics import (
     Kernel,
     PrecisionRecall,
 )
-from mezzotint.evaluation.report import Report
+from mezzotint.evaluation.report import Report, refuse_unlike
 from mezzotint.evaluation.sources import check_pair, open_source
 from mezzotint.evaluation.statistics import write_reference
 from tests.evaluating import Patches, pictures, save_folder, save_npz, source
@@ -91,7 +91,6 @@ def test_the_order_of_the_samples_moves_nothing(tmp_path):
     rows = torch.randperm(40, generator=torch.Generator().manual_seed(3))
     other = replace(samples, images=samples.pictures.only(rows))
     one, two = (scores(measured(tmp_path, each)[0]) for each in (samples, other))
-    one.pop("IS-patches"), two.pop("IS-patches")  # ADM's blocks follow the order, by definition
     assert two == pytest.approx(one, rel=1e-9)
 
 
@@ -192,6 +191,7 @@ def test_statistics_of_another_extractor_are_refused(tmp_path):
 def test_what_stands_beside_the_numbers(tmp_path):
     made = {
         "model": "a-model",
+        "weights_digest": "0123456789",
         "label_policy": "balanced",
         "seed": 100,
         "dtype": "float32",
@@ -270,6 +270,33 @@ def test_what_is_not_there(tmp_path):
     with pytest.raises(DataError) as caught:
         open_source(str(tmp_path / "empty"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_reference_with_statistics_of_its_own_is_measured_by_them(tmp_path):
+    path = tmp_path / "reference.npz"
+    write_reference(path, evaluator(tmp_path))
+    samples, real = source(40, seed=1), open_source(str(path))
+    moved = replace(real, statistics={**real.statistics, "mu": real.statistics["mu"] + 100})
+    here, there = (measured(tmp_path, samples, reference=each)[0] for each in (real, moved))
+    assert scores(there)["FD-patches"] > scores(here)["FD-patches"] + 12 * 5000
+    assert scores(there)["precision"] == scores(here)["precision"]
+    assert any("statistics that reference.npz holds" in note for note in here.notes)
+    foreign = replace(moved, extractor="another")
+    ignored = measured(tmp_path, samples, reference=foreign)[0]
+    assert scores(ignored)["FD-patches"] == pytest.approx(scores(here)["FD-patches"], rel=1e-9)
+    assert any("another extractor" in note for note in ignored.notes)
+
+
+def test_two_files_of_statistics_do_not_pass_for_one(tmp_path):
+    reports = []
+    for name, seed in (("a", 0), ("b", 1)):
+        path = tmp_path / name / "reference.npz"
+        write_reference(path, evaluator(tmp_path, reference=source(60, seed=seed)))
+        alone = replace(open_source(str(path)), images=None)
+        made = Evaluator(Patches(), METRICS[:1], alone, tmp_path)
+        reports.append(made.report(source(40, seed=2))[0])
+    with pytest.raises(ConfigError, match="does not compare"):
+        refuse_unlike(*reports)
 
 
 def test_an_npz_with_statistics_and_pictures_has_both(tmp_path):

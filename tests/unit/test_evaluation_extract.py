@@ -93,12 +93,11 @@ def test_a_killed_reading_goes_on(tmp_path):
 
 def test_ranks_share_the_blocks(tmp_path):
     images = pictures(10)
-    counts = []
-    for rank in range(2):
-        counter = Counting()
-        extract(images, counter, tmp_path, group=Rank(rank, 2))
-        counts.append(counter.read)
-    assert counts == [7, 4]  # blocks 0 and 2, and the first picture; block 1
+    first, second = Counting(), Counting()
+    with pytest.raises(AssertionError, match="blocks are missing"):  # it did not wait
+        extract(images, first, tmp_path, group=Rank(0, 2))
+    extract(images, second, tmp_path, group=Rank(1, 2))
+    assert (first.read, second.read) == (7, 4)  # blocks 0 and 2, and the first picture; block 1
     rest = Counting()
     assert extract(images, rest, tmp_path).features.equal(Patches()(images.pixels).features)
     assert rest.read == 0
@@ -126,3 +125,19 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         extract(pictures(10), Patches(), tmp_path / "file")
+
+
+def test_a_set_that_another_process_reads_at_the_same_time_is_left_alone(tmp_path):
+    images = pictures(10)
+
+    class Overtaken(Patches):
+        """While its first picture is read, another process reads the whole set."""
+
+        def __call__(self, batch):
+            if len(batch) == 1:
+                extract(images, Patches(), tmp_path)
+            return super().__call__(batch)
+
+    found = extract(images, Overtaken(), tmp_path)
+    assert found.features.equal(Patches()(images.pixels).features)
+    assert not list(tmp_path.glob(".*"))

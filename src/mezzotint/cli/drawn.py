@@ -1,13 +1,16 @@
 """The samples that `mezzotint evaluate --model` draws before it measures them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mezzotint.cli import shared
+from mezzotint.errors import DataError
 
 if TYPE_CHECKING:
     from mezzotint.draws import Draws
+    from mezzotint.evaluation.sources import Source
     from mezzotint.generator import Generator
     from mezzotint.training.distributed import Ranks
 
@@ -23,16 +26,24 @@ class Wish:
     batch: int
     steps: int | None
     guidance: float | None
-    settings: list[str] | None
 
-    def generator(self, device: str) -> "Generator":
+    def generator(self, device: str, settings: Sequence[str]) -> "Generator":
         """Load the model, with the changes to its sampling recipe."""
         from mezzotint import config, generator
 
         loaded = generator.load(str(self.model)).to(device)
-        tree = config.override(config.dump(loaded.sampling), self.settings or [])
+        tree = config.override(config.dump(loaded.sampling), settings)
         chosen = loaded.with_recipe(config.build(generator.Sampling, tree))
         return chosen.with_sampling(steps=self.steps, guidance=self.guidance)
+
+    def check(self, made: "Generator", real: "Source") -> None:
+        """Refuse a reference whose size is another, before anything is drawn."""
+        size = made.tokenizer.spec.image[0]
+        if real.images is not None and real.images.size != size:
+            raise DataError(
+                f"{self.model} draws {size} px and {real.name} is {real.images.size} px; give a "
+                f"reference of that size, or --size {size} to crop a folder there"
+            )
 
     def drawn(self, made: "Generator", group: "Ranks", shares: tuple[int, ...]) -> Path:
         """Draw what is missing, each process its shards; return the folder."""

@@ -1,9 +1,9 @@
 """`mezzotint evaluate`: how good samples are, under one protocol."""
 
+import math
 import shlex
 import sys
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +11,11 @@ import typer
 
 from mezzotint.cli import shared
 from mezzotint.cli.drawn import Wish
-from mezzotint.errors import ConfigError
+from mezzotint.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from mezzotint.evaluation.evaluator import Evaluator
-    from mezzotint.evaluation.extract import Progress
+    from mezzotint.evaluation.paired import PairedMetric
     from mezzotint.evaluation.pictures import Pictures
     from mezzotint.evaluation.record import Score
     from mezzotint.evaluation.report import Report
@@ -109,34 +109,35 @@ def evaluate(
     from mezzotint.evaluation.sources import check_pair
     from mezzotint.training.distributed import ranks
 
-    chosen = shared.device_of(device)
     samples, reference = _places(samples, reference, model)
-    with ranks(chosen) as group, _Watching(talks=group.first) as watch:
-        _prepare(out, group, force=force, go_on=model is not None)
-        wish = Wish(model, out / "samples", count or COUNT, seed, batch, steps, guidance, settings)
-        if samples is None:
-            made = wish.generator(chosen)
-            real = _reference(reference, wish.model, made.tree, size)
+    _apart(out, statistics, samples, reference, training, held_out)
+    drawing = {"--steps": steps, "--guidance": guidance, "-o": settings, "--balanced": balanced}
+    _belong("--model", model is not None, {**drawing, "--seed": seed or None})
+    _belong("--pairs", pairs, {"--lpips": lpips})
+    chosen = shared.device_of(device)
+    choices = Choices(features, weights, None if judge == NO else judge, kernel, chosen)
+    with ranks(chosen) as group, shared.Watching(talks=group.first) as watch:
+        if model is not None:
+            wish = Wish(model, out / "samples", count or COUNT, seed, batch, steps, guidance)
+            made = wish.generator(chosen, settings or [])
+            real = _reference(reference, model, made.tree, size)
+            wish.check(made, real)
+            choices.check(real)
+            _prepare(out, group, force=force, go_on=True)
             shares = () if balanced else class_shares(real, made.classes)
             ours = _opened(str(wish.drawn(made, group, shares)))
         else:
-            ours = _opened(samples)
+            ours = _opened(str(samples), whole=True)
             real = _reference(reference, ours.name, ours.made, size)
+            _prepare(out, group, force=force, go_on=False)
         check_pair(ours, real, allow_lossy=allow_lossy)
         known = _opened(training, size) if training else None
         unseen = _opened(held_out, size) if held_out else None
-        choices = Choices(features, weights, None if judge == NO else judge, kernel, chosen)
+        paired = _metrics(ours, real, count, lpips) if pairs else ()
         evaluator = choices.evaluator(ours, real, count, known, unseen, group, watch)
         result = evaluator.report(ours, count, _title(ours, real), _command())
-        if result is None:
-            return
-        if pairs:
-            result = _paired(*result, ours, real, lpips)
-        if statistics is not None:
-            _write_statistics(statistics, evaluator)
-        report, pictures = result
-        report.write(out, pictures)
-        _tell(report, out, as_json=as_json)
+        if result is not None:
+            _write(result, out, evaluator, ours, paired, statistics, as_json=as_json)
 
 
 def _places(
@@ -150,6 +151,22 @@ def _places(
     raise ConfigError("give either SAMPLES [REFERENCE], or --model NAME [REFERENCE]")
 
 
+def _apart(out: Path, statistics: Path | None, *inputs: str | None) -> None:
+    """Refuse to write where something is: --force would move the images away."""
+    if statistics is not None and statistics.exists():
+        raise OutputError(f"{statistics}: exists; choose another name for --statistics")
+    for each in inputs:
+        if each and Path(each).exists() and Path(each).resolve().is_relative_to(out.resolve()):
+            raise ConfigError(f"--out {out}: holds {each}, which is to be read; choose another")
+
+
+def _belong(owner: str, there: bool, options: Mapping[str, Any]) -> None:
+    """Refuse options that would do nothing."""
+    given = [name for name, value in options.items() if value not in {None, False}]
+    if given and not there:
+        raise ConfigError(f"{given[0]}: only with {owner}; leave it out")
+
+
 def _prepare(out: Path, group: "Ranks", *, force: bool, go_on: bool) -> None:
     """Make the folder; samples that a killed run has drawn stay where they are."""
     if group.first and (force or not (go_on and (out / "samples").is_dir())):
@@ -157,10 +174,10 @@ def _prepare(out: Path, group: "Ranks", *, force: bool, go_on: bool) -> None:
     group.wait()
 
 
-def _opened(where: str, size: int | None = None) -> "Source":
+def _opened(where: str, size: int | None = None, *, whole: bool = False) -> "Source":
     from mezzotint.evaluation.sources import open_source
 
-    return open_source(where, size=size)
+    return open_source(where, size=size, whole=whole)
 
 
 def _reference(
@@ -177,25 +194,46 @@ def _reference(
     return training
 
 
-def _paired(
-    report: "Report", pictures: "Pictures", ours: "Source", real: "Source", lpips: Path | None
-) -> "tuple[Report, Pictures]":
+def _metrics(
+    ours: "Source", real: "Source", count: int | None, lpips: Path | None
+) -> "Sequence[PairedMetric]":
+    """Return the paired metrics, having checked that there are pairs."""
     from mezzotint.evaluation.lpips import ALEX, load_lpips
-    from mezzotint.evaluation.reconstruction import standard, with_pairs
+    from mezzotint.evaluation.reconstruction import check_pairs, standard
 
+    if count is not None:
+        raise ConfigError("--count: not with --pairs, which takes every pair; leave it out")
+    check_pairs(ours.pictures, real.pictures)
     more = [load_lpips(ALEX, weights=lpips)] if lpips is not None else []
-    metrics = [*standard(ours.pictures.size), *more]
-    return with_pairs(report, pictures, ours.pictures, real.pictures, metrics)
+    return [*standard(ours.pictures.size), *more]
 
 
-def _write_statistics(path: Path, evaluator: "Evaluator") -> None:
-    from mezzotint.errors import OutputError
+def _write(
+    result: "tuple[Report, Pictures]",
+    out: Path,
+    evaluator: "Evaluator",
+    ours: "Source",
+    paired: "Sequence[PairedMetric]",
+    statistics: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Write the report, then the reference's statistics if they are wanted, and tell."""
+    from dataclasses import replace
+
+    from mezzotint.evaluation.extract import Alone
+    from mezzotint.evaluation.reconstruction import with_pairs
     from mezzotint.evaluation.statistics import write_reference
 
-    if path.exists():
-        raise OutputError(f"{path}: exists; choose another name for --statistics")
-    count = write_reference(path, evaluator)
-    shared.say(f"{path}: {count:,} pictures with their statistics")
+    if paired:
+        real = evaluator.reference.pictures
+        result = with_pairs(*result, ours.pictures, real, paired)
+    report, pictures = result
+    report.write(out, pictures)
+    if statistics is not None:  # the other processes have left
+        kept = write_reference(statistics, replace(evaluator, group=Alone()))
+        shared.say(f"{statistics}: {kept:,} pictures with their statistics")
+    _tell(report, out, as_json=as_json)
 
 
 def _title(ours: "Source", real: "Source") -> str:
@@ -218,7 +256,10 @@ def _tell(report: "Report", out: Path, *, as_json: bool) -> None:
     for line in report.warnings:
         shared.say(f"warning: {line}")
     shared.say(str(report.protocol))
-    values = {score.name: score.value if as_json else _told(score) for score in report.scores}
+    values: dict[str, Any] = {}
+    for score in report.scores:
+        plain = score.value if math.isfinite(score.value) else None  # JSON knows no NaN
+        values[score.name] = plain if as_json else _told(score)
     if report.memorisation is not None:
         share = report.memorisation.share
         values["memorised"] = share if as_json else f"{share:.1%} of the samples"
@@ -232,31 +273,9 @@ def _told(score: "Score") -> str:
 
     ends = interval(score.low, score.high)
     floor = f"real data {number(score.floor)} at n = {count(score.floor_count)}"
-    more = [*([ends] if ends != MISSING else []), *([floor] if score.floor is not None else [])]
+    more = [
+        *([score.note] if score.note.startswith("dB,") else []),
+        *([ends] if ends != MISSING else []),
+        *([floor] if score.floor is not None else []),
+    ]
     return number(score.value) + (f" ({'; '.join(more)})" if more else "")
-
-
-class _Watching:
-    """A bar for each set that is read, one after the other; silent on every rank but the first."""
-
-    def __init__(self, *, talks: bool) -> None:
-        self._talks, self._bars = talks, ExitStack()
-
-    def __enter__(self) -> "_Watching":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.close()
-
-    def __call__(self, what: str) -> "Progress | None":
-        if not self._talks:
-            return None
-        self._bars.close()
-        bars: list[shared.Bar] = []
-
-        def told(done: int, total: int) -> None:
-            if not bars:  # the size is known when the first block has been read
-                bars.append(self._bars.enter_context(shared.progress(what, total)))
-            bars[0].at(done)
-
-        return told

@@ -101,7 +101,11 @@ class Job:
         made = self.generator
         labels = [label for label in self.labels for _ in self.seeds]
         seeds = [seed for _ in self.labels for seed in self.seeds]
-        settings = {"model": self.name, "sampling": config.dump(made.sampling)}
+        settings = {
+            "model": self.name,
+            "weights_digest": made.digest,
+            "sampling": config.dump(made.sampling),
+        }
         path = out / "samples.npz" if npz else out
         sink = (
             npz_stream(path, len(labels), made.tokenizer.spec.image)

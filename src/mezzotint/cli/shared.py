@@ -2,8 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,6 +136,33 @@ class Bar:
         if self._live.disable and share > self._said:
             self._said = share
             sys.stderr.write(f"{self._what}: {done}/{self._total} {note}\n")
+
+
+class Watching:
+    """A bar for each set that is read, one after the other; silent on every rank but the first."""
+
+    def __init__(self, *, talks: bool) -> None:
+        self._talks, self._bars = talks, ExitStack()
+
+    def __enter__(self) -> "Watching":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.close()
+
+    def __call__(self, what: str) -> "Callable[[int, int], None] | None":
+        """Return what is told how many images of a set have been read, and of how many."""
+        if not self._talks:
+            return None
+        self._bars.close()
+        bars: list[Bar] = []
+
+        def told(done: int, total: int) -> None:
+            if not bars:  # the size is known when the first block has been read
+                bars.append(self._bars.enter_context(progress(what, total)))
+            bars[0].at(done)
+
+        return told
 
 
 def every(items: Sequence[str] | None) -> list[str] | None:

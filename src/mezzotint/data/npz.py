@@ -10,9 +10,9 @@ Pictures are read from the disk when they are asked for, so a file may be larger
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hashlib import file_digest
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -22,10 +22,14 @@ from jaxtyping import Float64, Int64, UInt8
 from numpy.lib import format as npy
 from torch import Tensor
 
+from mezzotint.digest import digest_of_file
 from mezzotint.errors import DataError
 
 _HEADER_BYTES: Final = 30  # of a zip entry, before its name
 _LOOKED_AT: Final = 64
+_UNREADABLE: Final = (
+    ValueError, EOFError, OSError, NotImplementedError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 EXTRACTOR: Final = "extractor.npy"
 """Our addition to ADM's format, which other readers pass over."""
 _HEADERS: Final[dict[tuple[int, int], Callable[..., Any]]] = {
@@ -94,7 +98,7 @@ def open_statistics(path: Path) -> dict[str, Float64[Tensor, "..."]]:
         }
     for mean, covariance in (("mu", "sigma"), ("mu_s", "sigma_s")):
         shapes = [tuple(found[n].shape) if n in found else None for n in (mean, covariance)]
-        if shapes[0] and shapes[1] != shapes[0] * 2:
+        if any(shapes) and (not shapes[0] or shapes[1] != shapes[0] * 2):
             raise DataError(
                 f"{path}: {mean} is {shapes[0]} and {covariance} {shapes[1]}; expected (d,), (d, d)"
             )
@@ -117,12 +121,6 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
                 npy.write_array(entry, array, allow_pickle=False)
 
 
-def digest_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
-
-
 def _opened(path: Path) -> zipfile.ZipFile:
     if not path.exists():
         raise DataError(f"{path}: no such file")
@@ -137,7 +135,7 @@ def _array(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
     try:
         with archive.open(name) as entry:
             return np.asarray(npy.read_array(entry, allow_pickle=False))
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise DataError(f"{path}: {name} cannot be read ({error}); write it again") from None
 
 
@@ -159,7 +157,7 @@ def _mapped(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
             shutil.copyfileobj(packed, unpacked)
             unpacked.seek(0)
             return _map(unpacked, unpacked)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise DataError(f"{path}: {name} cannot be read ({error}); write it again") from None
 
 
@@ -175,12 +173,14 @@ def _map(file: IO[bytes], where: Any) -> np.ndarray:
 
 
 def _check(path: Path, pixels: np.ndarray) -> None:
-    first = np.asarray(pixels[:_LOOKED_AT])
     if pixels.dtype != np.uint8:
-        low, high = (float(f(first)) for f in (np.min, np.max)) if first.size else (0.0, 0.0)
+        span = ""
+        if pixels.dtype.kind in "iuf" and pixels.size:
+            first = np.asarray(pixels.reshape(-1)[: _LOOKED_AT**2])
+            span = f" from {float(first.min()):.3g} to {float(first.max()):.3g}"
         raise DataError(
-            f"{path}: arr_0 is {pixels.dtype} from {low:.3g} to {high:.3g}; expected uint8 in "
-            "0..255: scale and round it before saving"
+            f"{path}: arr_0 is {pixels.dtype}{span}; expected uint8 in 0..255: scale and round it "
+            "before saving"
         )
     if pixels.ndim != 4 or pixels.shape[3] != 3:
         grey = pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[3] == 1)
@@ -190,8 +190,9 @@ def _check(path: Path, pixels: np.ndarray) -> None:
         raise DataError(f"{path}: arr_0 holds no image")
     if pixels.shape[1] != pixels.shape[2]:
         raise DataError(f"{path}: images of {pixels.shape[1:3]}; expected as high as wide")
-    if first.max() <= 1:
-        raise DataError(f"{path}: arr_0 is uint8 from 0 to {first.max()}; expected 0..255")
+    seen = pixels[:: max(1, len(pixels) // _LOOKED_AT)]
+    if seen.max() == 1:  # all black is a picture, all black and one is a scale
+        raise DataError(f"{path}: arr_0 is uint8 from 0 to 1; expected 0..255")
 
 
 def _labels(path: Path, found: np.ndarray, count: int, classes: tuple[str, ...]) -> Tensor:

@@ -13,7 +13,8 @@ from torch import Tensor
 from mezzotint.classifier import Confusion
 from mezzotint.config import nearest
 from mezzotint.errors import DataError, NumericError
-from mezzotint.evaluation.frechet import frechet_rows
+from mezzotint.evaluation.frechet import frechet, frechet_rows
+from mezzotint.evaluation.moments import Moments
 
 BLOCK: Final = 16384
 """Rows of logits that are read at once."""
@@ -60,13 +61,23 @@ def judged(
     Raises:
         DataError: a class that occurs among the labels is unknown to the judge.
     """
+    if not names:
+        raise DataError("class accuracy: the images have no labels; take --judge none")
     places = {name: place for place, name in enumerate(judge)}
     for used in labels.unique().tolist():
         if names[used] not in places:
             raise DataError(
-                f"class {names[used]!r}: unknown to the judge; {nearest(names[used], judge)}"
+                f"class {names[used]!r}: unknown to the judge; {nearest(names[used], judge)} "
+                "(or take --judge none)"
             )
     return torch.tensor([places.get(name, -1) for name in names], dtype=torch.int64)[labels]
+
+
+def cheaper(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
+    """Return the Fréchet distance, by the rows where they are few and by the moments else."""
+    if len(a) * len(b) <= a.shape[1] ** 2:
+        return frechet_rows(a, b)
+    return frechet(Moments.of(a), Moments.of(b))
 
 
 def per_class_distance(
@@ -76,7 +87,7 @@ def per_class_distance(
     labels: Int64[Tensor, "m"],
     *,
     classes: int,
-    distance: Callable[[Tensor, Tensor], float] = frechet_rows,
+    distance: Callable[[Tensor, Tensor], float] = cheaper,
 ) -> tuple[float | None, ...]:
     """Measure the distance between samples and reference within each class.
 
@@ -106,4 +117,4 @@ def _assigned(logits: Float[Tensor, "b k"]) -> Int64[Tensor, "b"]:
     return logits.argmax(1)
 
 
-__all__ = ["accuracy", "judged", "per_class_distance"]
+__all__ = ["accuracy", "cheaper", "judged", "per_class_distance"]

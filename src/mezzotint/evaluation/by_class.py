@@ -88,9 +88,12 @@ def by_class(
         halves: two parts of the real ones, for the floor.
     """
     names = samples.classes
+    if not names:
+        return ByClass(())
     counts = torch.bincount(ours.labels, minlength=len(names)).tolist()
     distances: Sequence[tuple[float | None, float | None]] = [(None, None)] * len(names)
-    if real.extracted and reference and halves and set(names) <= set(reference.classes):
+    known = set(reference.classes) if reference is not None else set()
+    if real.extracted and reference and halves and set(names) <= known:
         asked = judged(ours.labels, names, reference.classes)
         kinds = len(reference.classes)
         theirs, (one, other) = real.extracted, (half.rows for half in halves)

@@ -9,8 +9,8 @@ import torch
 
 from mezzotint import checkpoint, config
 from mezzotint.data.embedded import cache_folder
-from mezzotint.data.images import Data
-from mezzotint.errors import ConfigError, MezzotintError
+from mezzotint.data.images import Data, Images
+from mezzotint.errors import ConfigError, DataError, MezzotintError
 from mezzotint.evaluation.evaluator import Evaluator, Watch, quiet
 from mezzotint.evaluation.extract import Alone, Group
 from mezzotint.evaluation.features import Features
@@ -24,11 +24,14 @@ from mezzotint.evaluation.metrics import (
     Metric,
     PrecisionRecall,
 )
+from mezzotint.evaluation.scores import Shuffled
 from mezzotint.evaluation.sources import Source, source_of
 from mezzotint.evaluation.timm_features import EffLite0, TimmFeatures
 
 FEW: Final = 10_000
 """Under so many samples the Fréchet distance alone is too noisy: the kernel distance is shown."""
+PART: Final = 5_000
+"""Images over which an Inception Score is taken, as ADM does."""
 AUTO: Final = "auto"
 TIMM: Final = "timm:"
 _INCEPTION: Final = "FID"
@@ -110,9 +113,11 @@ def metrics_for(
         return found
     if count < FEW if kernel is None else kernel:
         found.append(Kernel(f"KID{ending}"))
-    found += [PrecisionRecall(), DensityCoverage()]
+    if count > PrecisionRecall().k:
+        found += [PrecisionRecall(), DensityCoverage()]
     if chosen.classes or spatial is not None:
-        found.append(InceptionScore(f"IS{ending}"))
+        # Sets are often sorted by class, so parts are shuffled; ADM takes the order of the file.
+        found.append(InceptionScore(f"IS{ending}", Shuffled(max(1, count // PART))))
     return found
 
 
@@ -199,40 +204,76 @@ class Choices:
             group, watch: see `Evaluator`.
         """
         chosen = extractor(self.features, reference, weights=self.weights, device=self.device)
+        remarks: list[str] = []
         if training is None:
-            training, held_out = _known(samples, reference)
+            training, found, why = _known(samples, reference)
+            held_out = held_out or found
+            remarks += [f"Nothing was looked for among training images: {why}."] if why else []
+        for other in (training, held_out):
+            _same_size(samples, other)
         wanted = count or len(samples.pictures)
         return Evaluator(
             extractor=chosen,
             metrics=metrics_for(chosen, reference, count=wanted, kernel=self.kernel),
             reference=reference,
             cache=self.cache,
-            judge=self._judge(samples, reference, chosen),
+            judge=self._judge(samples, reference, chosen, remarks),
             training=training,
             held_out=held_out,
             group=group or Alone(),
             watch=watch,
+            remarks=tuple(remarks),
         )
 
-    def _judge(self, samples: Source, reference: Source, chosen: Features) -> Judge | None:
+    def check(self, reference: Source) -> None:
+        """Refuse what cannot be had, such as weights that are missing, before any work is done.
+
+        Raises:
+            ConfigError, CheckpointError, MissingExtraError: see `extractor` and `Judge.load`.
+        """
+        extractor(self.features, reference, weights=self.weights, device=self.device)
+        if self.judge not in {None, AUTO}:
+            Judge.load(str(self.judge), device=self.device)
+
+    def _judge(
+        self, samples: Source, reference: Source, chosen: Features, remarks: list[str]
+    ) -> Judge | None:
         name = self.judge
         if name == AUTO:
             name = judge_of(reference) if samples.pictures.classes else None
         if name is None:
             return None
         found = Judge.load(name, device=self.device)
+        if self.judge == AUTO and not _shown(samples.pictures) <= set(found.classes):
+            remarks.append(f"No class accuracy: {name} does not know the samples' classes.")
+            return None
         # One network is read once, and its rows serve both.
         same = isinstance(chosen, Judge) and chosen.digest == found.digest
         return chosen if same and isinstance(chosen, Judge) else found
 
 
-def _known(samples: Source, reference: Source) -> tuple[Source | None, Source | None]:
-    training, held_out, _ = trained_on(samples.made)
+def _shown(images: Images) -> set[str]:
+    return {images.classes[label] for label in images.labels.unique().tolist()}
+
+
+def _same_size(samples: Source, other: Source | None) -> None:
+    if other is not None and other.pictures.size != samples.pictures.size:
+        raise DataError(
+            f"{samples.name} is {samples.pictures.size} px and {other.name} "
+            f"{other.pictures.size} px; training and held-out images must have the samples' size"
+        )
+
+
+def _known(samples: Source, reference: Source) -> tuple[Source | None, Source | None, str]:
+    """Return training and held-out images, or why there are none; "" where nobody asked."""
+    training, held_out, why = trained_on(samples.made)
     if training is None:
         training, held_out = counterparts(reference)
-    if training is not None and training.pictures.size != samples.pictures.size:
-        return None, None
-    return training, held_out
+    if training is None:
+        return None, None, why if samples.made else ""
+    if training.pictures.size != samples.pictures.size:
+        return None, None, f"{training.name} has pictures of another size"
+    return training, held_out, ""
 
 
 __all__ = [

@@ -37,8 +37,7 @@ _ROWS, _COLUMNS = 20, 10
 _SIDE = 48
 _REST = 50_000
 """Real images that the first part is compared with at most; they are held in memory."""
-_CHANCE = 3.0
-"""Standard deviations of chance above which memorisation is reported as found."""
+_CHANCE = 3.0  # standard deviations of chance above which memorisation is reported
 
 
 def quiet(what: str) -> None:
@@ -59,6 +58,7 @@ class Evaluator:
         held_out: real images outside the training set.
         group: processes that share the reading; the first one does the rest.
         watch: told what is being read.
+        remarks: further notes for the report.
     """
 
     extractor: Features
@@ -70,6 +70,7 @@ class Evaluator:
     held_out: Source | None = None
     group: Group = field(default_factory=Alone)
     watch: Watch = quiet
+    remarks: tuple[str, ...] = ()
 
     def report(
         self, samples: Source, count: int | None = None, title: str = "", command: str = ""
@@ -139,10 +140,13 @@ class Evaluator:
         Raises:
             DataError: statistics of another feature space.
         """
-        source = self.reference
+        source, ours = self.reference, (self.extractor.digest, self.extractor.distance)
+        side = Side(source.name, None, {})
         if source.images is not None:
-            return Side.of(source.name, self._read(source, self.extractor), self.group)
-        source.check_extractor(self.extractor.digest, self.extractor.distance)
+            side = Side.of(source.name, self._read(source, self.extractor), self.group)
+            if not source.made_by(*ours):
+                return side
+        source.check_extractor(*ours)
         names = {"features": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
         known = {
             space: Moments.published(
@@ -151,20 +155,31 @@ class Evaluator:
             for space, (mean, covariance) in names.items()
             if mean in source.statistics
         }
-        return Side(source.name, None, known)
+        # ADM's reference files: the statistics are those of more pictures than the file holds.
+        return replace(side, known=side.known | known)
 
     def _judged(self) -> tuple[Source, Extracted] | None:
         """Read real images for the judge: those it never saw, where there are any."""
         real = self.held_out or self.reference
         if self.judge is None or real.images is None:
             return None
-        if not set(real.images.classes) <= set(self.judge.classes):
+        classes = set(real.images.classes)
+        if not classes or not classes <= set(self.judge.classes):
             return None
         return real, self._read(real, self.judge)
 
     def _notes(
         self, ours: Extracted, real: Side, halves: tuple[Side, Side] | None
     ) -> Iterator[str]:
+        yield from self.remarks
+        ours_made = self.reference.made_by(self.extractor.digest, self.extractor.distance)
+        if real.extracted is not None and ours_made:
+            yield (
+                f"Fréchet distances are to the statistics that {real.name} holds, everything else "
+                f"to its {len(real.extracted):,} pictures."
+            )
+        elif real.extracted is not None and self.reference.statistics:
+            yield f"{real.name} holds statistics of another extractor: they were not used."
         if real.extracted is None:
             yield (
                 f"{real.name} holds statistics alone: no floor, no kernel distance, no precision "

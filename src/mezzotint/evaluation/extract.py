@@ -23,7 +23,7 @@ from torch import Tensor
 from mezzotint.data.images import Images
 from mezzotint.errors import DataError
 from mezzotint.evaluation.features import Features, Readout
-from mezzotint.files import cannot_write, write_text
+from mezzotint.files import cannot_write
 
 Progress = Callable[[int, int], None]
 """Told how many images have been read, and how many there are."""
@@ -146,20 +146,26 @@ class _Shelf:
         self.home, self.count = home, count
 
     def create(self, sample: Readout) -> None:
-        """Lay out the files; layout.json comes last, and without it the rest counts for nothing."""
-        shutil.rmtree(self.home, ignore_errors=True)
+        """Lay out the files aside, and put them in place in one move."""
+        draft = self.home.with_name(f".{self.home.name}.{os.getpid()}")
         widths = {n: v.shape[1] for n in _NAMES if (v := getattr(sample, n)) is not None}
         try:
-            self.home.mkdir(parents=True)
-            (self.home / "done").write_bytes(bytes(-(-self.count // BLOCK)))
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
+            (draft / "done").write_bytes(bytes(-(-self.count // BLOCK)))
             for name, width in widths.items():
-                with (self.home / f"{name}.npy").open("wb") as file:
+                with (draft / f"{name}.npy").open("wb") as file:
                     head = {"descr": "<f4", "fortran_order": False, "shape": (self.count, width)}
                     npy.write_array_header_1_0(file, head)
                     file.truncate(file.tell() + 4 * prod((self.count, width)))
+            (draft / _LAYOUT).write_text(json.dumps(widths), "utf-8")
+            if not self.home.exists():  # else another process was faster, and may be filling it
+                draft.rename(self.home)
         except OSError as error:
-            raise cannot_write(self.home, error) from None
-        write_text(self.home / _LAYOUT, json.dumps(widths))
+            if not (self.home / _LAYOUT).exists():
+                raise cannot_write(self.home, error) from None
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
     def has(self, block: int) -> bool:
         return (self.home / "done").read_bytes()[block] == 1
@@ -176,6 +182,7 @@ class _Shelf:
             raise cannot_write(self.home, error) from None
 
     def read(self, labels: Int64[Tensor, "n"]) -> Extracted:
+        assert all((self.home / "done").read_bytes()), f"{self.home}: blocks are missing"
         found: dict[str, Any] = dict.fromkeys(_NAMES)
         for name in self._widths():
             # Copy on write: torch wants writable memory, and nothing may reach the file.

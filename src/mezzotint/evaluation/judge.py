@@ -1,12 +1,14 @@
 """A classifier of ours as a feature extractor: FD-emoji, FD-prints, FD-digits, or one's own."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from jaxtyping import UInt8
 from torch import Tensor
 
+from mezzotint import checkpoint
 from mezzotint.classifier import Classifier, load
 from mezzotint.evaluation.features import Readout
 
@@ -35,12 +37,14 @@ class Judge:
         Raises:
             CheckpointError: nothing is there, or it is not a classifier.
         """
-        return cls(load(source).to(device), Path(source).stem)
+        return cls(load(source).to(device), Path(source).resolve().name)
 
-    @property
+    @cached_property
     def distance(self) -> str:
-        """FD- and the name; the judge of a data set stands for it: emoji-judge gives FD-emoji."""
-        return f"FD-{self.name.removesuffix(SUFFIX)}"
+        """FD- and the name; the zoo's emoji-judge gives FD-emoji, any other adds its digest."""
+        if self.name in checkpoint.zoo("classifier") and self.digest == load(self.name).digest:
+            return f"FD-{self.name.removesuffix(SUFFIX)}"
+        return f"FD-{self.name}({self.digest[:8]})"
 
     @property
     def digest(self) -> str:

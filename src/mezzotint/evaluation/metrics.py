@@ -19,7 +19,7 @@ from mezzotint.evaluation.kernel import kernel_distance
 from mezzotint.evaluation.moments import Moments
 from mezzotint.evaluation.neighbours import density_coverage, precision_recall
 from mezzotint.evaluation.record import Score
-from mezzotint.evaluation.scores import Consecutive, Splitting, inception_score
+from mezzotint.evaluation.scores import Shuffled, Splitting, inception_score
 
 
 @dataclass(frozen=True)
@@ -162,14 +162,14 @@ class InceptionScore:
     """
 
     name: str
-    splitting: Splitting = Consecutive()
+    splitting: Splitting = Shuffled(1)
 
     def __call__(self, samples: Side, real: Side) -> Iterator[Score]:  # noqa: ARG002 (of one set)
         """Yield the score; it looks at the samples alone."""
         logits = samples.rows.logits
         assert logits is not None, f"{self.name} needs an extractor with logits"
         found = inception_score(logits, self.splitting)
-        yield Score(self.name, found.mean, lower_is_better=False)
+        yield Score(self.name, found.mean, lower_is_better=False, note=str(self.splitting))
 
 
 def spread(rows: Float[Tensor, "n d"], count: int) -> Float[Tensor, "m d"]:

@@ -32,12 +32,13 @@ def protocol(
         judge=judge.name if judge else None,
         judge_digest=judge.digest if judge else None,
         reference=reference.name,
-        reference_digest=None if real is None else real.digest,
+        reference_digest=reference.digest or (None if real is None else real.digest),
         reference_count=None if real is None else len(real),
         size=samples.pictures.size,
         reference_codec=reference.codec,
         samples=made.get("model", samples.name),
         samples_digest=samples.pictures.digest,
+        weights_digest=made.get("weights_digest"),
         samples_count=count,
         labels=made.get("label_policy") or ("each with every seed" if "seeds" in made else None),
         sampler=sampling.get("sampler", {}).get("kind"),
@@ -46,7 +47,7 @@ def protocol(
         interval=_interval(guidance),
         ema=None if ema is None else str(ema),
         dtype=made.get("dtype"),
-        seeds=_seeds(made, count),
+        seeds=_seeds(made, count, len(samples.pictures)),
         codec=samples.codec,
     )
 
@@ -61,14 +62,15 @@ def _interval(guidance: Mapping[str, Any]) -> str | None:
     return f"({guidance['low']:g}, {guidance['high']:g}]"
 
 
-def _seeds(made: Mapping[str, Any], count: int) -> str | None:
+def _seeds(made: Mapping[str, Any], count: int, there: int) -> str | None:
+    some = "" if count == there else f"{count} of "
     if "seed" in made:
-        return f"{made['seed']} to {made['seed'] + count - 1}"
+        return f"{some}{made['seed']} to {made['seed'] + there - 1}"
     seeds: Sequence[int] = made.get("seeds", ())
     if not seeds:
         return None
     whole = list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
-    return f"{seeds[0]} to {seeds[-1]}" if whole else ",".join(map(str, seeds))
+    return some + (f"{seeds[0]} to {seeds[-1]}" if whole else ",".join(map(str, seeds)))
 
 
 __all__ = ["protocol"]

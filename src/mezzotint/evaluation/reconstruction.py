@@ -20,6 +20,19 @@ def standard(size: int) -> tuple[PairedMetric, ...]:
     return (PSNR(), SSIM()) if size >= SSIM().window else (PSNR(),)
 
 
+def check_pairs(images: Images, originals: Images) -> None:
+    """Refuse reconstructions that cannot be one to an original.
+
+    Raises:
+        DataError: other counts.
+    """
+    if len(images) != len(originals):
+        raise DataError(
+            f"--pairs: {len(images)} reconstructions of {len(originals)} originals; expected one "
+            "each, in the same order"
+        )
+
+
 def with_pairs(
     report: Report,
     pictures: Pictures,
@@ -38,11 +51,7 @@ def with_pairs(
     Raises:
         DataError: other counts or sizes.
     """
-    if len(images) != len(originals):
-        raise DataError(
-            f"--pairs: {len(images)} reconstructions of {len(originals)} originals; expected one "
-            "each, in the same order"
-        )
+    check_pairs(images, originals)
     found = PairedScores(metrics)
     for rows in torch.arange(len(images)).split(BLOCK):
         found.update(images.read(rows), originals.read(rows))
@@ -71,4 +80,4 @@ def _reconstructed(name: str) -> str:
     return f"r{name}" if name.startswith(("FD", "FID")) else name
 
 
-__all__ = ["standard", "with_pairs"]
+__all__ = ["check_pairs", "standard", "with_pairs"]

@@ -99,6 +99,7 @@ class Protocol:
         size: height and width of the images in pixels.
         reference_codec: how the real images were stored, such as "png".
         samples, samples_digest, samples_count: what is measured.
+        weights_digest: of the model that drew them.
         labels: which classes were asked for, such as "equally many of each".
         sampler, steps, guidance, interval: how the samples were drawn; the interval is the stretch
             of t under guidance.
@@ -120,6 +121,7 @@ class Protocol:
     reference_codec: str | None = None
     samples: str | None = None
     samples_digest: str | None = None
+    weights_digest: str | None = None
     samples_count: int | None = None
     labels: str | None = None
     sampler: str | None = None

@@ -18,6 +18,7 @@ from mezzotint.data.images import IN_MEMORY_BYTES, Data, Images
 from mezzotint.data.npz import extractor_of, open_npz, open_statistics
 from mezzotint.data.scan import Record
 from mezzotint.data.shards import open_shards
+from mezzotint.digest import digest_of_file
 from mezzotint.errors import DataError
 
 MANIFEST: Final = "manifest.json"
@@ -41,6 +42,7 @@ class Source:
         statistics: published mu, sigma, mu_s, sigma_s; {} as a rule.
         kind: of the embedded data set, or "".
         extractor: digest of what made the statistics; "" in ADM's files, which are Inception's.
+        digest: of the file that holds the statistics; "" elsewhere.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Source:
     statistics: Mapping[str, Float64[Tensor, "..."]] = field(default_factory=dict)
     kind: str = ""
     extractor: str = ""
+    digest: str = ""
 
     @property
     def pictures(self) -> Images:
@@ -63,6 +66,10 @@ class Source:
             raise DataError(f"{self.name}: holds statistics and no picture; give the pictures too")
         return self.images
 
+    def made_by(self, digest: str, distance: str) -> bool:
+        """Return whether there are statistics, and the extractor of this digest made them."""
+        return bool(self.statistics) and (self.extractor or "FID") in {digest, distance}
+
     def check_extractor(self, digest: str, distance: str) -> None:
         """Refuse statistics of another feature space.
 
@@ -73,8 +80,8 @@ class Source:
         Raises:
             DataError: the statistics are those of another extractor.
         """
-        theirs = self.extractor or ("FID" if self.statistics else "")
-        if theirs not in {digest, distance}:
+        if not self.made_by(digest, distance):
+            theirs = self.extractor or "FID"
             raise DataError(
                 f"{self.name}: statistics made by {theirs[:8]}, but the samples are looked at by "
                 f"{distance} ({digest[:8]}); take --features inception for ADM's files, or give "
@@ -82,13 +89,14 @@ class Source:
             )
 
 
-def open_source(where: str, *, size: int | None = None) -> Source:
+def open_source(where: str, *, size: int | None = None, whole: bool = False) -> Source:
     """Open pictures by the name of an embedded set, or by path.
 
     Args:
         where: emoji, digits or prints, with ":held-out" for that part; a folder of any layout, a
             zip, a .npz, or a folder that `mezzotint sample` or `evaluate --model` wrote.
         size: bring the pictures of a folder to this height and width by ADM's crop.
+        whole: take a folder's val and test parts as well; else its training part, if it has one.
 
     Raises:
         DataError: nothing is there, sizes differ, or something else than pictures.
@@ -104,7 +112,7 @@ def open_source(where: str, *, size: int | None = None) -> Source:
         return _npz(path)
     if (path / MANIFEST).is_file():
         return _samples(path, config.read(path / MANIFEST), size)
-    return _folder(path, size)
+    return _folder(path, size, whole=whole)
 
 
 def source_of(data: Data, *, held_out: bool) -> Source:
@@ -127,7 +135,9 @@ def _npz(path: Path) -> Source:
             raise
         images = None
     marked = extractor_of(path)
-    return Source(path.name, images, "npz", made=made, statistics=statistics, extractor=marked)
+    digest = digest_of_file(path) if statistics else ""
+    held = {"statistics": statistics, "extractor": marked, "digest": digest}
+    return replace(Source(path.name, images, "npz", made=made), **held)  # type: ignore[arg-type]
 
 
 def _samples(folder: Path, made: Mapping[str, Any], size: int | None) -> Source:
@@ -139,7 +149,7 @@ def _samples(folder: Path, made: Mapping[str, Any], size: int | None) -> Source:
     if (folder / "samples.npz").is_file():
         return _npz(folder / "samples.npz")
     if not {"labels", "seeds"} <= made.keys():
-        return _folder(folder, size)
+        return _folder(folder, size, whole=True)
     labels = torch.tensor(made["labels"]).repeat_interleave(len(made["seeds"]))
     numbered = sorted(p for p in folder.glob("[0-9]*_*_seed*.png"))
     if len(numbered) != len(labels):
@@ -147,22 +157,25 @@ def _samples(folder: Path, made: Mapping[str, Any], size: int | None) -> Source:
             f"{folder}: {len(numbered)} numbered pictures, but its manifest tells of {len(labels)};"
             " draw them again"
         )
-    files, codec, grey = _files(folder, {p.name for p in numbered}, size)
+    files, codec, grey = _files(folder, {p.name for p in numbered}, size, whole=True)
     source = replace(files, labels=labels, classes=classes) if len(classes) else files
     return Source(folder.name, source, codec, grey, made=made)
 
 
-def _folder(path: Path, size: int | None) -> Source:
-    images, codec, grey = _files(path, None, size)
+def _folder(path: Path, size: int | None, *, whole: bool) -> Source:
+    images, codec, grey = _files(path, None, size, whole=whole)
     held = len(images) * 3 * images.size**2
     return Source(path.name, images.in_memory() if held < IN_MEMORY_BYTES else images, codec, grey)
 
 
-def _files(path: Path, names: set[str] | None, size: int | None) -> tuple[Files, str, bool]:
-    """Open the training part of a folder, or the files of these names; with codec and greyness."""
+def _files(
+    path: Path, names: set[str] | None, size: int | None, *, whole: bool
+) -> tuple[Files, str, bool]:
+    """Open a folder, its training part, or the files of these names; with codec and greyness."""
     store, manifest = look(Folder(path=path))
     records = [r for r in manifest.records if names is None or r.name in names]
-    records = [r for r in records if r.part in {"train", ""}] or records
+    if not whole:
+        records = [r for r in records if r.part in {"train", ""}] or records
     if manifest.broken:
         first = manifest.broken[0]
         raise DataError(

@@ -12,12 +12,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from mezzotint.checkpoint import Tensors, read_pickle, read_tensors
+from mezzotint.digest import digest_of_file
 from mezzotint.errors import CheckpointError, MissingExtraError
 
 WAYS: Final = "a path, package:NAME/FILE, or hf://OWNER/NAME/FILE"
@@ -52,8 +53,7 @@ class Weights:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the file, as 64 hex digits."""
-        with self.path.open("rb") as file:
-            return file_digest(file, "sha256").hexdigest()
+        return digest_of_file(self.path)
 
     def tensors(self) -> Tensors:
         """Read the tensors, in the order of the file.
