@@ -57,16 +57,20 @@ ROWS.append(Row("steps", 50))  # the dearest last
 """In the order in which they are made."""
 
 
-def draw(name: str, row: Row, seed: int, root: Path, batch: int) -> Path:
-    """Draw what is missing of a row, with the classes' shares of the training images."""
+def draws_of(name: str, row: Row, seed: int, root: Path, batch: int) -> Draws:
+    """Return the samples of a row, with the classes' shares of the training images."""
     made = row.change(mezzotint.load(name))
-    folder = row.folder(root, seed) / "samples"
     shares = class_shares(training_of(name, made.tree), made.classes)
-    draws = Draws(made, name, folder, COUNT, seed, batch, shares)
+    return Draws(made, name, row.folder(root, seed) / "samples", COUNT, seed, batch, shares)
+
+
+def draw(name: str, row: Row, seed: int, root: Path, batch: int) -> Path:
+    """Draw what is missing of a row."""
+    draws = draws_of(name, row, seed, root, batch)
     draws.open()
     for _ in draws.draw():
         pass
-    return folder
+    return draws.folder
 
 
 def training_of(name: str, made: Mapping[str, Any]) -> Source:
@@ -176,7 +180,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put table and plots into docs/")
     parser.add_argument("--draw", action="store_true", help="only draw the samples")
     parser.add_argument("--only", choices=("steps", "guidance"), help="rows of one kind")
-    parser.add_argument("--done", action="store_true", help="only rows that are measured already")
+    parser.add_argument("--done", action="store_true", help="only rows whose samples are all there")
     parser.add_argument("--root", type=Path, default=ROOT / "runs" / "eval")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -190,8 +194,8 @@ def main() -> None:
         return
     found: dict[Row, list[Report]] = {}
     for row in rows:
-        there = [(row.folder(root, seed) / "report.json").exists() for seed in SEEDS]
-        if asked.done and not all(there):
+        draws = [draws_of(asked.model, row, seed, root, asked.batch) for seed in SEEDS]
+        if asked.done and any(each.missing() for each in draws):
             continue
         found[row] = [measure(asked.model, row, seed, root, asked.batch) for seed in SEEDS]
         print(row.kind, row.value, values(found[row][0]), flush=True)

@@ -94,6 +94,7 @@ class Run:
             self._take_up(note)
         elif self.init_from is not None:
             self._inherit(self.init_from)
+        self.ranks.wait()  # a folder that the first has begun to fill looks foreign to the others
         if self.ranks.first:
             self._describe()
             lines = Lines(self.folder / "metrics.jsonl", self.state.step)
@@ -161,8 +162,7 @@ class Run:
 
     def _describe(self) -> None:
         checkpoint.remove_drafts(self.folder)
-        tree = config.dump(self.recipe)
-        text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(config.dump(self.recipe), sort_keys=False, allow_unicode=True)
         checkpoint.write_text(self.folder / "config.yaml", text)
         checkpoint.replace_file(
             self.folder / "env.json", lambda draft: config.write_json(draft, environment())
