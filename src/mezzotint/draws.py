@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from mezzotint import config
-from mezzotint.data.shards import shard_name
+from mezzotint.data.shards import MANIFEST, shard_name
 from mezzotint.data.write import npz_stream
 from mezzotint.errors import ConfigError, OutputError
 from mezzotint.files import remove_drafts
 from mezzotint.generator import Generator
 
-MANIFEST: Final = "manifest.json"
 SHARD: Final = 256
 """Images a shard; small, so that little is lost, and whole batches for every usual batch size."""
 POLICIES: Final = ("balanced", "as the reference")
@@ -147,4 +146,4 @@ class Draws:
         return shard_name(rows.start, len(rows))
 
 
-__all__ = ["MANIFEST", "SHARD", "Draws", "apportioned"]
+__all__ = ["SHARD", "Draws", "apportioned"]

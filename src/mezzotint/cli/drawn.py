@@ -1,6 +1,5 @@
 """The samples that `mezzotint evaluate --model` draws before it measures them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,22 +18,11 @@ if TYPE_CHECKING:
 class Wish:
     """Samples that are to be drawn from a model."""
 
-    model: str | None
+    model: str
     folder: Path
     count: int
     seed: int
     batch: int
-    steps: int | None
-    guidance: float | None
-
-    def generator(self, device: str, settings: Sequence[str]) -> "Generator":
-        """Load the model, with the changes to its sampling recipe."""
-        from mezzotint import config, generator
-
-        loaded = generator.load(str(self.model)).to(device)
-        tree = config.override(config.dump(loaded.sampling), settings)
-        chosen = loaded.with_recipe(config.build(generator.Sampling, tree))
-        return chosen.with_sampling(steps=self.steps, guidance=self.guidance)
 
     def check(self, made: "Generator", real: "Source") -> None:
         """Refuse a reference whose size is another, before anything is drawn."""
@@ -49,8 +37,7 @@ class Wish:
         """Draw what is missing, each process its shards; return the folder."""
         from mezzotint.draws import Draws
 
-        name = str(self.model)
-        draws = Draws(made, name, self.folder, self.count, self.seed, self.batch, shares)
+        draws = Draws(made, self.model, self.folder, self.count, self.seed, self.batch, shares)
         if group.first and (there := draws.open()):
             shared.say(f"{there:,} of {self.count:,} samples are there already")
         group.wait()

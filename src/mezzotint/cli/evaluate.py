@@ -118,8 +118,8 @@ def evaluate(
     choices = Choices(features, weights, None if judge == NO else judge, kernel, chosen)
     with ranks(chosen) as group, shared.Watching(talks=group.first) as watch:
         if model is not None:
-            wish = Wish(model, out / "samples", count or COUNT, seed, batch, steps, guidance)
-            made = wish.generator(chosen, settings or [])
+            wish = Wish(model, out / "samples", count or COUNT, seed, batch)
+            made = shared.generator_of(model, chosen, settings, steps, guidance)
             real = _reference(reference, model, made.tree, size)
             wish.check(made, real)
             choices.check(real)

@@ -54,16 +54,13 @@ def sample(
     as_json: shared.Json = False,
 ) -> None:
     """Draw images: every class with every seed. An image depends on its class and seed alone."""
-    from mezzotint import config, generator
+    from mezzotint import config
 
-    loaded = generator.load(model).to(shared.device_of(device))
-    tree = config.dump(loaded.sampling)
+    section: dict[str, Any] = {}
     if recipe is not None:
         given = config.read(recipe)
-        tree |= _section(recipe, given.get("sampling", given))
-    tree = config.override(tree, settings or [])
-    chosen = loaded.with_recipe(config.build(generator.Sampling, tree))
-    chosen = chosen.with_sampling(steps=steps, guidance=guidance)
+        section = _section(recipe, given.get("sampling", given))
+    chosen = shared.generator_of(model, device, settings, steps, guidance, section)
     asked = shared.every(classes)
     labels = chosen.labels((chosen.classes or [0]) if asked is None else asked).tolist()
     row = shared.seeds(seeds) if seeds else list(range(seed, seed + count))
@@ -96,6 +93,7 @@ class Job:
         import time
 
         from mezzotint import config
+        from mezzotint.data.shards import MANIFEST
         from mezzotint.data.write import npz_stream, png_folder
 
         made = self.generator
@@ -130,7 +128,7 @@ class Job:
             "seeds": self.seeds,
             "provenance": made.tree.get("provenance", {}),
         }
-        config.write_json(out / "manifest.json", manifest)
+        config.write_json(out / MANIFEST, manifest)
         return {
             "images": str(path),
             "grid": str(out / "grid.png"),

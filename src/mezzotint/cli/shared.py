@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,8 @@ from mezzotint.errors import DataError, MezzotintError, OutputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from mezzotint.generator import Generator
 
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -65,6 +67,30 @@ def _aside(folder: Path, *, force: bool) -> None:
             "choose another folder"
         )
     say(f"moved {folder} to {move_aside(place if folder.name == '..' else folder)}")
+
+
+def generator_of(
+    model: str,
+    device: str,
+    settings: Sequence[str] | None,
+    steps: int | None,
+    guidance: float | None,
+    section: Mapping[str, Any] | None = None,
+) -> "Generator":
+    """Load a generator, with changes to its sampling recipe laid over it.
+
+    Args:
+        model: a zoo name, a folder or a file.
+        device: where it computes.
+        settings, steps, guidance: the options -o, --steps and --guidance; the later ones win.
+        section: fields of a `sampling` section, which all of these win over.
+    """
+    from mezzotint import config, generator
+
+    loaded = generator.load(model).to(device_of(device))
+    tree = config.override(config.dump(loaded.sampling) | dict(section or {}), settings or [])
+    chosen = loaded.with_recipe(config.build(generator.Sampling, tree))
+    return chosen.with_sampling(steps=steps, guidance=guidance)
 
 
 def seeds(text: str) -> list[int]:

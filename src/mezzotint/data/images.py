@@ -117,6 +117,12 @@ class InMemory:
         return cls(pixels, labels, classes, digest_of(pixels, labels, classes), others or {})
 
 
+def spread(there: int, count: int) -> Int64[Tensor, "m"]:
+    """Return up to `count` of `there` rows, at equal distances over the set."""
+    count = min(count, there)
+    return torch.arange(count) * there // max(count, 1)
+
+
 def digest_of(
     pixels: UInt8[Tensor, "n 3 h w"], labels: Int64[Tensor, "n"], classes: tuple[str, ...]
 ) -> str:
@@ -127,4 +133,4 @@ def digest_of(
     return content.hexdigest()
 
 
-__all__ = ["IN_MEMORY_BYTES", "Data", "Images", "InMemory", "Labelling", "digest_of"]
+__all__ = ["IN_MEMORY_BYTES", "Data", "Images", "InMemory", "Labelling", "digest_of", "spread"]

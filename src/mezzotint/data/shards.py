@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
+from typing import Final
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -13,6 +14,9 @@ from torch import Tensor
 
 from mezzotint.data.npz import NpzImages, open_npz
 from mezzotint.errors import DataError
+
+MANIFEST: Final = "manifest.json"
+"""Beside samples: what they are made from."""
 
 
 def shard_name(first: int, count: int) -> str:
@@ -81,4 +85,4 @@ def _fits(path: Path, count: int) -> bool:
     return first + _length(path) <= count
 
 
-__all__ = ["Shards", "open_shards", "shard_name"]
+__all__ = ["MANIFEST", "Shards", "open_shards", "shard_name"]

@@ -107,7 +107,7 @@ def by_class(
         distances = [(found[place], floors[place]) for place in places]
     rows = tuple(
         ClassScore(name, count, distance=distance, floor=floor)
-        for name, count, (distance, floor) in zip(names, counts, distances, strict=False)
+        for name, count, (distance, floor) in zip(names, counts, distances, strict=True)
     )
     return ByClass(names, rows)
 

@@ -13,15 +13,15 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from mezzotint.data.draw import grid, picture
+from mezzotint.data.images import spread
 from mezzotint.errors import DataError
 from mezzotint.evaluation.by_class import by_class
 from mezzotint.evaluation.extract import Alone, Extracted, Group, Progress, extract
 from mezzotint.evaluation.features import Features
 from mezzotint.evaluation.judge import Judge
-from mezzotint.evaluation.memorisation import Memorisation, memorisation
+from mezzotint.evaluation.memorisation import Memorisation, Nearness, nearness
 from mezzotint.evaluation.metrics import Metric, Side
 from mezzotint.evaluation.moments import Moments
-from mezzotint.evaluation.neighbours import nearest, nearest_within
 from mezzotint.evaluation.pictures import PairPicture, Pictures
 from mezzotint.evaluation.plots import Values
 from mezzotint.evaluation.provenance import protocol
@@ -101,13 +101,11 @@ class Evaluator:
         classes = classes.judged(self.judge, seen, unseen) if self.judge and seen else classes
         memory, pictures = None, Pictures()
         if known is not None and self.training is not None:
-            memory = memorisation(
-                ours.features,
-                known.features,
-                known.features[:0] if others is None else others.features,
-            )
+            unseen_features = known.features[:0] if others is None else others.features
+            near = nearness(ours.features, known.features, unseen_features)
+            memory = near.memorisation()
             pictures = _neighbours(samples, chosen, self.training, memory)
-            pictures = replace(pictures, distances=_distances(ours, known, others))
+            pictures = replace(pictures, distances=_distances(near))
         report = Report(
             title=title or samples.name,
             protocol=protocol(samples, len(ours), self.reference, self.extractor, self.judge),
@@ -203,8 +201,7 @@ def _chosen(samples: Source, count: int | None) -> Int64[Tensor, "n"]:
         )
     if there < 2:
         raise DataError(f"{samples.name}: {there} image; expected at least 2")
-    wanted = count or there
-    return torch.arange(wanted) * there // wanted
+    return spread(there, count or there)
 
 
 def _halves(real: Side, count: int) -> tuple[Side, Side] | None:
@@ -256,16 +253,12 @@ def _neighbours(
     return Pictures(neighbours=tuple(PairPicture(p, picture(a), picture(b)) for p, a, b in pairs))
 
 
-def _distances(ours: Extracted, known: Extracted, others: Extracted | None) -> tuple[Values, ...]:
+def _distances(near: Nearness) -> tuple[Values, Values]:
     """Return the nearest distances to the training images, of samples and of unseen images."""
-    near = nearest(ours.features, known.features)
-    if others is None:
-        real, name = nearest_within(known.features), "training images, each left out once"
-    else:
-        real, name = nearest(others.features, known.features), "held-out images"
+    names = ("held-out images", "training images, each left out once")
     return (
-        Values("samples", tuple(near.distances[:, 0].tolist())),
-        Values(name, tuple(real.distances[:, 0].tolist())),
+        Values("samples", tuple(near.ours.distances[:, 0].tolist())),
+        Values(names[near.leave_one_out], tuple(near.real.distances[:, 0].tolist())),
     )
 
 

@@ -212,8 +212,10 @@ def _key(images: Images, extractor: Features, rows: Int64[Tensor, "n"]) -> str:
 def _check(seen: Readout, first: int, extractor: Features) -> None:
     for name in _NAMES:
         values = getattr(seen, name)
-        bad = values is not None and (~torch.isfinite(values)).any(1).nonzero()
-        if bad is not False and len(bad):
+        if values is None:
+            continue
+        bad = (~torch.isfinite(values)).any(1).nonzero()
+        if len(bad):
             raise DataError(
                 f"image {first + int(bad[0])}: {extractor.distance} gives {name} that are not "
                 "finite; look at that image, and at the extractor's dtype"

@@ -94,26 +94,58 @@ def memorisation(
 
     Source: the ratio to held-out distances follows Meehan et al. 2020, arXiv:2004.05675.
     """
-    if not 0 < level < 1:
-        raise DataError(f"level: {level}, expected a share between 0 and 1; try 0.05")
+    return nearness(samples, training, held_out, block=block).memorisation(level=level, pairs=pairs)
+
+
+@dataclass(frozen=True, eq=False)
+class Nearness:
+    """The nearest training image of every sample, and of every real image beside them.
+
+    Attributes:
+        ours: of the samples.
+        real: of the held-out images; without any, of each training image among all the others.
+        leave_one_out: whether the latter.
+    """
+
+    ours: Neighbours
+    real: Neighbours
+    leave_one_out: bool
+
+    def memorisation(self, *, level: float = 0.05, pairs: int = 16) -> Memorisation:
+        """Compare the two, as the function `memorisation` does."""
+        if not 0 < level < 1:
+            raise DataError(f"level: {level}, expected a share between 0 and 1; try 0.05")
+        ours, theirs = self.ours.distances[:, 0], self.real.distances[:, 0]
+        threshold = _quantile(theirs, level)
+        middle = _quantile(theirs, 0.5)
+        return Memorisation(
+            share=(ours < threshold).double().mean().item(),
+            level=level,
+            noise=sqrt(level * (1 - level) * (1 / len(ours) + 1 / len(theirs))),
+            threshold=threshold,
+            ratio=_quantile(ours, 0.5) / middle if middle > 0 else inf,
+            copies=int((ours == 0).sum()),
+            pairs=_closest(self.ours, pairs),
+            leave_one_out=self.leave_one_out,
+        )
+
+
+def nearness(
+    samples: Float[Tensor, "n d"],
+    training: Float[Tensor, "m d"],
+    held_out: Float[Tensor, "h _d"],
+    *,
+    block: int = BLOCK,
+) -> Nearness:
+    """Search the training images once; arguments and errors are those of `memorisation`."""
     for name, rows in (("samples", samples), ("training images", training)):
         if not len(rows):
             raise DataError(f"memorisation: no {name}; expected features of at least one image")
-    real = _real(training, held_out, block)
-    found = nearest(samples, training, block=block)
-    ours, theirs = found.distances[:, 0], real.distances[:, 0]
-    threshold = _quantile(theirs, level)
-    middle = _quantile(theirs, 0.5)
-    return Memorisation(
-        share=(ours < threshold).double().mean().item(),
-        level=level,
-        noise=sqrt(level * (1 - level) * (1 / len(ours) + 1 / len(theirs))),
-        threshold=threshold,
-        ratio=_quantile(ours, 0.5) / middle if middle > 0 else inf,
-        copies=int((ours == 0).sum()),
-        pairs=_closest(found, pairs),
-        leave_one_out=len(held_out) == 0,
+    alone = len(held_out) == 0
+    real = (
+        nearest_within(training, block=block) if alone else nearest(held_out, training, block=block)
     )
+    return Nearness(nearest(samples, training, block=block), real, alone)
 
 
 def identical(
@@ -139,14 +171,6 @@ def identical(
     )
 
 
-def _real(
-    training: Float[Tensor, "m d"], held_out: Float[Tensor, "h _d"], block: int
-) -> Neighbours:
-    if len(held_out):
-        return nearest(held_out, training, block=block)
-    return nearest_within(training, block=block)
-
-
 def _quantile(values: Float[Tensor, "n"], level: float) -> float:
     """Interpolate between order statistics, as numpy does; torch's own stops at 16 million."""
     ordered = values.sort().values
@@ -170,4 +194,4 @@ def _digests(batches: Iterable[UInt8[Tensor, "_b _c _h _w"]]) -> Iterator[bytes]
             yield sha256(shape + image.cpu().contiguous().numpy().tobytes()).digest()
 
 
-__all__ = ["Memorisation", "Pair", "identical", "memorisation"]
+__all__ = ["Memorisation", "Nearness", "Pair", "identical", "memorisation", "nearness"]

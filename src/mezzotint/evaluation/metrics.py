@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mezzotint.data.images import spread
 from mezzotint.errors import DataError
 from mezzotint.evaluation.extract import Extracted, Group
 from mezzotint.evaluation.frechet import frechet
@@ -126,8 +126,8 @@ class PrecisionRecall:
 
     def __call__(self, samples: Side, real: Side) -> Iterator[Score]:
         """Yield precision, then recall."""
-        real_rows = spread(real.rows.features, self.reference)
-        found = precision_recall(samples.rows.features, real_rows, k=self.k)
+        some = _some(real, self.reference)
+        found = precision_recall(samples.rows.features, some, k=self.k)
         yield Score("precision", found.precision, lower_is_better=False)
         yield Score("recall", found.recall, lower_is_better=False)
 
@@ -146,8 +146,8 @@ class DensityCoverage:
 
     def __call__(self, samples: Side, real: Side) -> Iterator[Score]:
         """Yield density, then coverage."""
-        real_rows = spread(real.rows.features, self.reference)
-        found = density_coverage(samples.rows.features, real_rows, k=self.k)
+        some = _some(real, self.reference)
+        found = density_coverage(samples.rows.features, some, k=self.k)
         yield Score("density", found.density, lower_is_better=False)
         yield Score("coverage", found.coverage, lower_is_better=False)
 
@@ -172,11 +172,10 @@ class InceptionScore:
         yield Score(self.name, found.mean, lower_is_better=False, note=str(self.splitting))
 
 
-def spread(rows: Float[Tensor, "n d"], count: int) -> Float[Tensor, "m d"]:
-    """Return at most `count` rows, evenly spread over the set."""
-    if len(rows) <= count:
-        return rows
-    return rows[torch.arange(count) * len(rows) // count]
+def _some(real: Side, count: int) -> Float[Tensor, "m d"]:
+    """Return the features of at most `count` real images; a set that is small stays mapped."""
+    features = real.rows.features
+    return features if len(features) <= count else features[spread(len(features), count)]
 
 
 __all__ = [
@@ -187,5 +186,4 @@ __all__ = [
     "Metric",
     "PrecisionRecall",
     "Side",
-    "spread",
 ]

@@ -17,11 +17,10 @@ from mezzotint.data.folder import Files, Folder, files_of, look
 from mezzotint.data.images import IN_MEMORY_BYTES, Data, Images
 from mezzotint.data.npz import extractor_of, open_npz, open_statistics
 from mezzotint.data.scan import Record
-from mezzotint.data.shards import open_shards
+from mezzotint.data.shards import MANIFEST, open_shards
 from mezzotint.digest import digest_of_file
 from mezzotint.errors import DataError
 
-MANIFEST: Final = "manifest.json"
 HELD_OUT: Final = ":held-out"
 EMBEDDED: Final = ("emoji", "digits", "prints")
 LOSSY: Final = frozenset({"jpeg", "webp", "avif", "gif"})

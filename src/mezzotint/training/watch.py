@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mezzotint.classifier import Classifier, Confusion
-from mezzotint.data.images import Images
+from mezzotint.data.images import Images, spread
 from mezzotint.data.loader import Batch
 from mezzotint.noise import SeededNoise, mix
 from mezzotint.training.loop import State
@@ -62,12 +62,6 @@ class Window:
         return {"loss": loss, f"loss_by_{groups.by}": means, "skipped": self.skipped}
 
 
-def spread(count: int, images: Images) -> Int[Tensor, "n"]:
-    """Return up to `count` rows of a set, at equal distances."""
-    count = min(count, len(images))
-    return torch.arange(count) * len(images) // max(count, 1)
-
-
 @dataclass(frozen=True)
 class HeldOut:
     """The loss on images that are never trained on, at times and noise that never change.
@@ -90,7 +84,7 @@ class HeldOut:
     @torch.no_grad()
     def loss(self, objective: Denoising) -> dict[str, Any]:
         """Return the mean loss and that of each fifth of the noise levels."""
-        rows = spread(self.count, self.images)
+        rows = spread(len(self.images), self.count)
         count = len(rows)
         times = objective.times(torch.arange(count, dtype=torch.float64) * 0.6180339887498949 % 1)
         parts = [
@@ -118,7 +112,7 @@ class HeldOut:
 
 def accuracy(classifier: Classifier, images: Images, count: int) -> dict[str, Any]:
     """Return how a classifier does on up to `count` held-out images, as it will judge."""
-    table = Confusion.of(classifier, images, spread(count, images))
+    table = Confusion.of(classifier, images, spread(len(images), count))
     return {
         "held_out": table.loss,
         "held_out_accuracy": table.accuracy,
