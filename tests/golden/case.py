@@ -132,13 +132,12 @@ def find(path: Path) -> Found:
     with safe_open(path, "pt") as file:
         source, names = (file.metadata() or {}).get("source", ""), list(file.keys())
     fitting = (each for each in CHECKERS if each.fits(system, source, names))
-    return Found(next(fitting, None), source, due(system, names))
+    return Found(next(fitting, None), source, due(system))
 
 
-def due(system: str, names: list[str]) -> bool:
-    """Say whether a case is of what this project has: all of DiT and SiT, U-ViT's mathematics."""
-    with_network = any(name.startswith("state/") for name in names)
-    return system in {"dit", "sit"} or (system == "uvit" and not with_network)
+def due(system: str) -> bool:
+    """Say whether a case is of a system that this project has."""
+    return system in {"dit", "sit", "uvit", "dico", "dimr", "adm"}
 
 
 def files(folders: list[Path]) -> Iterator[Path]:

@@ -1,15 +1,17 @@
 """Find the golden cases, and say in the end which were recognised, and by whom."""
 
 import os
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from tests.golden import check_dit, check_sit, check_uvit  # noqa: F401, they register
 from tests.golden.case import Found, files, find
 
 HERE = Path(__file__).parent
 SHARED = HERE.parents[2] / "shared" / "reference"
+for module in sorted(HERE.glob("check_*.py")):
+    import_module(f"tests.golden.{module.stem}")  # its checkers register themselves
 RECOGNISED = pytest.StashKey[dict[Path, Found]]()
 
 
