@@ -7,7 +7,7 @@ is a mapping with a `kind` (or the bare kind, when it needs nothing else). `load
 import dataclasses
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
@@ -183,6 +183,16 @@ def dump(value: Any) -> Any:
     return value if isinstance(value, int | float | bool | None) else str(value)
 
 
+def differences(before: Any, now: Any, where: str = "") -> Iterator[str]:
+    """Yield the dotted name of every value that differs between two trees."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in before.keys() | now.keys():
+            below = f"{where}.{key}" if where else str(key)
+            yield from differences(before.get(key), now.get(key), below)
+    elif before != now:
+        yield where
+
+
 def read(path: FilePath) -> Tree:
     """Read a YAML or JSON mapping, safely.
 
@@ -249,6 +259,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 __all__ = [
     "Config",
     "build",
+    "differences",
     "dump",
     "field_names",
     "load",

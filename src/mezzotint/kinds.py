@@ -130,6 +130,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "digits": "mezzotint.data.embedded:Digits",
         "prints": "mezzotint.data.prints:Prints",
         "folder": "mezzotint.data.folder:Folder",
+        "unlabelled": "mezzotint.data.unlabelled:Unlabelled",
         "torchvision": "mezzotint.data.hub:Torchvision",
         "hugging-face": "mezzotint.data.hub:HuggingFace",
     },

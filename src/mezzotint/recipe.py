@@ -7,7 +7,7 @@ the tokenizer and the data. The model says which recipe it is: a generator's or 
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path as FilePath
 from typing import Annotated, Any, ClassVar, Final, Self
@@ -92,7 +92,7 @@ class Recipe(Config):
             before: a complete tree, as `config.dump` writes it.
         """
         earlier = config.dump(complete(before))
-        return sorted(_differences(_lasting(earlier), _lasting(config.dump(self))))
+        return sorted(config.differences(_lasting(earlier), _lasting(config.dump(self))))
 
 
 class GeneratorRecipe(Recipe):
@@ -275,17 +275,14 @@ def _lasting(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a recipe's tree must stay the same as long as a run lasts."""
     train = {key: value for key, value in tree["train"].items() if key not in _FREE}
     # Where the pictures lie does not matter: what they are is compared by their digest.
-    data = {key: value for key, value in tree["data"].items() if key not in _PLACES}
+    data = _placeless(tree["data"])
     return {"model": tree["model"], "tokenizer": tree["tokenizer"], "data": data, "train": train}
 
 
-def _differences(before: Any, now: Any, where: str = "") -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in before.keys() | now.keys():
-            below = f"{where}.{key}" if where else str(key)
-            yield from _differences(before.get(key), now.get(key), below)
-    elif before != now:
-        yield where
+def _placeless(tree: Any) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    return {key: _placeless(value) for key, value in tree.items() if key not in _PLACES}
 
 
 __all__ = [

@@ -28,6 +28,7 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("tokenizer", "pixels"): {"size": 4},
     ("prediction", "leading"): {"inner": "velocity"},
     ("data", "folder"): {"path": "pictures"},
+    ("data", "unlabelled"): {"inner": "digits"},
     ("data", "torchvision"): {"name": "CIFAR10", "root": "pictures"},
     ("data", "hugging-face"): {"name": "someone/pictures"},
 }
