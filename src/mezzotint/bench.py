@@ -5,10 +5,10 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 
@@ -26,6 +26,7 @@ try:
 except ImportError:  # Windows has no such counter, and the rest of this file works there
     resource = None  # type: ignore[assignment]
 
+K = TypeVar("K", bound=Hashable)
 Row = dict[str, Any]
 
 
@@ -81,7 +82,7 @@ def sampling(
     for name, made in loaded.items():
         for label in dtypes:
             jobs[name, label] = _sampling_job(made, batch, device, label)
-    medians = _interleaved(jobs, rounds)
+    medians = interleaved(jobs, rounds)
     return [
         {
             "model": name,
@@ -129,7 +130,7 @@ def training(
     pairs = [(name, label) for name in recipes for label in dtypes]
     total = steps * (rounds + 1)
     runs = {pair: _run(*pair, total, device) for pair in pairs}
-    medians = _interleaved({pair: _training_job(run, steps) for pair, run in runs.items()}, rounds)
+    medians = interleaved({pair: _training_job(run, steps) for pair, run in runs.items()}, rounds)
     return [
         {
             "recipe": pair[0],
@@ -166,13 +167,16 @@ def _train_once(name: str, label: str, device: str) -> None:
     _training_job(_run(name, label, 2, device), 2)()
 
 
-def _interleaved(
-    jobs: dict[tuple[str, str], Callable[[], float]], rounds: int
-) -> dict[tuple[str, str], float]:
-    """Run every job once to warm up, then all of them in turn; return median seconds."""
+def interleaved(jobs: Mapping[K, Callable[[], float]], rounds: int) -> dict[K, float]:
+    """Run every job once to warm up, then all of them in turn; return median seconds.
+
+    Args:
+        jobs: by name; each returns the seconds that it took.
+        rounds: of all jobs, one after the other.
+    """
     for job in jobs.values():
         job()
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in jobs}
+    times: dict[K, list[float]] = {key: [] for key in jobs}
     for _ in range(rounds):
         for key, job in jobs.items():
             times[key].append(job())

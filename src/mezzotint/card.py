@@ -18,7 +18,7 @@ from mezzotint import __version__
 
 
 class Product(Protocol):
-    """What a run makes: a generator or a classifier."""
+    """What can be written and looked at: a generator, a classifier or a tokenizer."""
 
     @property
     def tree(self) -> Mapping[str, Any]:
@@ -66,25 +66,41 @@ def model_card(name: str, tree: Mapping[str, Any], picture: str = "") -> str:
         picture: file beside the card that shows samples.
     """
     made = tree.get("provenance", {})
-    classes = tree["classes"]
-    draws = "sampling" in tree
+    draws, coded = "sampling" in tree, "classes" not in tree
     task = "class-conditional-image-generation" if draws else "image-classification"
-    head = {"library_name": "mezzotint", "tags": [task]}
-    network = tree["model"]["network"]
-    what = network["kind"] if draws else f"{network['kind']} classifier"
+    head = {"library_name": "mezzotint", "tags": ["image-tokenizer" if coded else task]}
     lines = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# {name}",
-        f"A {what} on {tree['tokenizer']['kind']}, "
-        f"{len(classes) or 'no'} classes. {_training(made)}",
-        f"Classes: {', '.join(classes) or 'none'}.",
+        *(_tokenizing(name, tree["model"]) if coded else _about(tree)),
         *([f"![Samples: a row a class, a column a seed]({picture})"] if picture else []),
-        *(_sampling(name, tree["sampling"]) if draws else _judging(name)),
-        *(_held_out(tree["held_out"], classes) if "held_out" in tree else []),
+        *(_sampling(name, tree["sampling"]) if draws else []),
+        *(_judging(name) if not draws and not coded else []),
+        *(_held_out(tree["held_out"], tree["classes"]) if "held_out" in tree else []),
         "## Where it comes from",
         f"```yaml\n{yaml.safe_dump(made, sort_keys=False, allow_unicode=True)}```",
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _about(tree: Mapping[str, Any]) -> Iterator[str]:
+    classes, kind = tree["classes"], tree["model"]["network"]["kind"]
+    what = kind if "sampling" in tree else f"{kind} classifier"
+    yield (
+        f"A {what} on {tree['tokenizer']['kind']}, {len(classes) or 'no'} classes. "
+        f"{_training(tree.get('provenance', {}))}"
+    )
+    yield f"Classes: {', '.join(classes) or 'none'}."
+
+
+def _tokenizing(name: str, model: Mapping[str, Any]) -> Iterator[str]:
+    """Tell what a tokenizer makes of an image, and how a recipe names it."""
+    network = model["network"]
+    yield (
+        f"A {network['kind']} tokenizer: an image becomes {network['latent_channels']} channels of "
+        f"latents, multiplied by {model['scale']:g} for a generator. In a recipe:"
+    )
+    yield f"```yaml\ntokenizer: {{kind: stored, source: {name}}}\n```"
 
 
 def _sampling(name: str, sampling: Mapping[str, Any]) -> Iterator[str]:

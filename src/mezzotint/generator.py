@@ -9,12 +9,12 @@ Every class with every seed; an image depends on its class and seed alone.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Self, TypedDict, Unpack
+from typing import Annotated, Any, Self, Unpack
 
 import torch
 from jaxtyping import Int, UInt8
 from PIL import Image
-from pydantic import Field, InstanceOf
+from pydantic import InstanceOf, model_validator
 from torch import Tensor, nn
 
 from mezzotint import checkpoint, config
@@ -22,15 +22,15 @@ from mezzotint.card import cost
 from mezzotint.config import Config, part
 from mezzotint.data.draw import grid
 from mezzotint.diffusion.denoiser import Denoiser, NetworkDenoiser
-from mezzotint.diffusion.grids import Even, Grid
-from mezzotint.diffusion.guidance import ClassifierFree, Constant, Scale
+from mezzotint.diffusion.guidance import ClassifierFree, Constant
 from mezzotint.diffusion.paths import Linear, Path
 from mezzotint.diffusion.predictions import Prediction, Velocity
-from mezzotint.diffusion.samplers import DDIM, Sampler, Step
+from mezzotint.diffusion.samplers import Step
 from mezzotint.digest import digest_of_model
-from mezzotint.errors import ConfigError, DataError
+from mezzotint.errors import DataError
 from mezzotint.networks.base import NetworkConfig
 from mezzotint.noise import SeededNoise
+from mezzotint.sampling import Sampling, Settings
 from mezzotint.tokenizers.base import Tokenizer, TokenizerConfig
 
 _CELLS, _SIDE = 8, 64  # classes and seeds of a sheet; smaller images are enlarged to about this
@@ -48,6 +48,20 @@ class DiffusionConfig(Config):
     network: Annotated[InstanceOf[NetworkConfig], part("network")]
     path: Annotated[Path, part("path")] = Linear()
     prediction: Annotated[Prediction, part("prediction")] = Velocity()
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        several = getattr(self.prediction, "several", False)
+        if self.network.several and not several:
+            raise ValueError(
+                "prediction: this network predicts at several resolutions; expected multi-scale, "
+                "such as {kind: multi-scale, inner: eps}"
+            )
+        if several and not self.network.several:
+            raise ValueError(
+                "prediction: this network has one output; expected what is inside of it"
+            )
+        return self
 
     def build(self) -> NetworkDenoiser:
         """Make the denoiser, with a fresh network."""
@@ -75,46 +89,6 @@ class DiffusionConfig(Config):
         """The null class, or None where the network has none."""
         has_row = getattr(self.network, "null_row", True)
         return self.network.num_classes if has_row else None
-
-
-class Sampling(Config):
-    """How samples are drawn; part of a checkpoint, because published figures depend on it.
-
-    Attributes:
-        sampler: how to walk.
-        grid: where to stop on the way.
-        steps: number of intervals of the grid.
-        guidance: classifier-free guidance scale over time; 1 is the conditional model.
-        channels: guide only the first channels (3 in DiT's release), or all.
-    """
-
-    sampler: Annotated[Sampler, part("sampler")] = DDIM()
-    grid: Annotated[Grid, part("grid")] = Even()
-    steps: int = Field(default=50, ge=1)
-    guidance: Annotated[Scale, part("scale")] = Constant()
-    channels: int | None = None
-
-    def scaled(self, scale: float) -> Scale:
-        """Return the guidance with another scale and the same shape over time."""
-        if not hasattr(self.guidance, "scale"):
-            raise ConfigError(f"guidance {self.guidance!r} has no scale to set")
-        return replace(self.guidance, scale=scale)  # type: ignore[type-var]
-
-
-class Settings(TypedDict, total=False):
-    """Changes to a sampling recipe.
-
-    Attributes:
-        steps: intervals of the grid.
-        guidance: a scale, or a function of time.
-        sampler: a sampler, its kind, or its config.
-        grid: a grid, its kind, or its config.
-    """
-
-    steps: int | None
-    guidance: float | Scale | None
-    sampler: Sampler | str | Mapping[str, Any] | None
-    grid: Grid | str | Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -191,7 +165,10 @@ class Generator:
     def digest(self) -> str:
         """Hex digest of weights, architecture and tokenizer; not of the sampling."""
         held = self.denoiser.state_dict() if isinstance(self.denoiser, nn.Module) else {}
-        return digest_of_model(held, {name: self.tree.get(name) for name in ("model", "tokenizer")})
+        tree = {name: config.dump(self.tree.get(name)) for name in ("model", "tokenizer")}
+        # Where a tokenizer lies does not matter: its fingerprint stands in the tree.
+        tree["tokenizer"] = {k: v for k, v in (tree["tokenizer"] or {}).items() if k != "source"}
+        return digest_of_model(held, tree)
 
     def with_recipe(self, sampling: Sampling) -> Self:
         """Return the same generator with another sampling recipe."""

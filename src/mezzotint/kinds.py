@@ -14,16 +14,41 @@ GROUP: Final = "mezzotint.kinds"
 KINDS: Final[dict[str, dict[str, str]]] = {
     "network": {
         "dit": "mezzotint.networks.dit:DiTConfig",
+        "lit": "mezzotint.networks.lit:LiTConfig",
+        "dico": "mezzotint.networks.dico:DiCoConfig",
+        "uvit": "mezzotint.networks.uvit:UViTConfig",
+        "adm": "mezzotint.networks.adm:ADMConfig",
+        "dimr": "mezzotint.networks.dimr:DiMRConfig",
         "residual": "mezzotint.networks.classifier:ResidualConfig",
         "depthwise": "mezzotint.networks.classifier:DepthwiseConfig",
         "committee": "mezzotint.networks.classifier:CommitteeConfig",
+        "adm-classifier": "mezzotint.networks.adm_classifier:ADMClassifierConfig",
+        "kl": "mezzotint.tokenizers.kl:KLConfig",
+    },
+    "pool": {
+        "attention": "mezzotint.networks.adm_classifier:AttentionPool",
+        "adaptive": "mezzotint.networks.adm_classifier:AdaptivePool",
+        "spatial": "mezzotint.networks.adm_classifier:SpatialPool",
+        "spatial-v2": "mezzotint.networks.adm_classifier:NormedSpatialPool",
+    },
+    "branch": {
+        "transformer": "mezzotint.networks.dimr_branches:TransformerBranch",
+        "convolution": "mezzotint.networks.dimr_branches:ConvolutionBranch",
+    },
+    "norm": {
+        "td-layer": "mezzotint.nn.norm:TimeLayer",
+        "td-rms": "mezzotint.nn.norm:TimeRMS",
+        "rms": "mezzotint.nn.norm:RMS",
+        "ada-rms": "mezzotint.nn.norm:FirstRMS",
     },
     "tokenizer": {
         "pixels": "mezzotint.tokenizers.base:Pixels",
+        "stored": "mezzotint.stored:Stored",
     },
     "model": {
         "diffusion": "mezzotint.generator:DiffusionConfig",
         "classifier": "mezzotint.classifier:ClassifierConfig",
+        "tokenizer": "mezzotint.stored:TokenizerModel",
     },
     "path": {
         "discrete-vp": "mezzotint.diffusion.paths:DiscreteVP",
@@ -44,6 +69,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "learned-range": "mezzotint.diffusion.predictions:LearnedRange",
         "fixed-range": "mezzotint.diffusion.predictions:FixedRange",
         "leading": "mezzotint.diffusion.predictions:Leading",
+        "multi-scale": "mezzotint.diffusion.multiscale:MultiScale",
     },
     "weighting": {
         "uniform": "mezzotint.diffusion.weightings:Uniform",

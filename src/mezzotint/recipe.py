@@ -23,19 +23,14 @@ from mezzotint.config import Config, part
 from mezzotint.data.images import Data, Images
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.errors import ConfigError
-from mezzotint.generator import DiffusionConfig, Generator, Sampling
+from mezzotint.generator import DiffusionConfig, Generator
 from mezzotint.networks.classifier import ClassifierNetwork
+from mezzotint.sampling import Sampling
 from mezzotint.tokenizers.base import TokenizerConfig
+from mezzotint.training.lasting import lasting
 from mezzotint.training.objectives import Classifying, Denoising, Objective
 from mezzotint.training.plan import ClassifyingPlan, DenoisingPlan, TrainPlan, fast_bf16
 from mezzotint.training.watch import HeldOut, accuracy
-
-# Settings of `train:` that may change between two starts of a run. A run may be made longer, fit
-# another machine, be watched more closely: its images, noise and weights so far stay what they are.
-_FREE: Final = {
-    "steps", "accumulate", "compile", "patience", "save_minutes", "log_every", "validate_every",
-    "sample_every", "validate_images",
-}  # fmt: skip
 
 
 class Recipe(Config):
@@ -92,7 +87,7 @@ class Recipe(Config):
             before: a complete tree, as `config.dump` writes it.
         """
         earlier = config.dump(complete(before))
-        return sorted(config.differences(_lasting(earlier), _lasting(config.dump(self))))
+        return sorted(config.differences(lasting(earlier), lasting(config.dump(self))))
 
 
 class GeneratorRecipe(Recipe):
@@ -237,21 +232,22 @@ def resolve(tree: Mapping[str, Any]) -> Recipe:
         raise ConfigError(f"data: {_PART}, got {data!r}")
     images = data.train()
     sections.setdefault("tokenizer", "pixels")
-    sections["tokenizer"] = _filled("tokenizer", sections["tokenizer"], {"size": images.size})
+    sections["tokenizer"] = filled("tokenizer", sections["tokenizer"], {"size": images.size})
     tokenizer: TokenizerConfig = config.load_at("tokenizer", "tokenizer", sections["tokenizer"])
+    tokenizer = tokenizer.pinned()
     channels, *size = tokenizer.build().spec.shape
-    model = _opened("model", sections["model"])
+    model = opened("model", sections["model"])
     known = {"channels": channels, "size": size, "num_classes": len(images.classes)}
-    model["network"] = _filled("model.network", model.get("network", {}), known)
+    model["network"] = filled("model.network", model.get("network", {}), known)
     sections["model"] = model
     return complete(sections | {"data": data, "tokenizer": tokenizer})
 
 
-_PLACES: Final = ("path", "root")
 _PART: Final = "expected a kind, or a mapping with a kind"
 
 
-def _opened(where: str, part_tree: Any) -> dict[str, Any]:
+def opened(where: str, part_tree: Any) -> dict[str, Any]:
+    """Return a part's tree as a mapping; a bare kind becomes one."""
     if isinstance(part_tree, str):
         return {"kind": part_tree}
     if not isinstance(part_tree, Mapping):
@@ -259,9 +255,9 @@ def _opened(where: str, part_tree: Any) -> dict[str, Any]:
     return dict(part_tree)
 
 
-def _filled(where: str, part_tree: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+def filled(where: str, part_tree: Any, known: Mapping[str, Any]) -> dict[str, Any]:
     """Lay what the data know under a part's fields; a contradiction is an error."""
-    tree = _opened(where, part_tree)
+    tree = opened(where, part_tree)
     for key, value in known.items():
         if key in tree and tree[key] != value:
             raise ConfigError(
@@ -271,27 +267,15 @@ def _filled(where: str, part_tree: Any, known: Mapping[str, Any]) -> dict[str, A
     return {**known, **tree}
 
 
-def _lasting(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a recipe's tree must stay the same as long as a run lasts."""
-    train = {key: value for key, value in tree["train"].items() if key not in _FREE}
-    # Where the pictures lie does not matter: what they are is compared by their digest.
-    data = _placeless(tree["data"])
-    return {"model": tree["model"], "tokenizer": tree["tokenizer"], "data": data, "train": train}
-
-
-def _placeless(tree: Any) -> Any:
-    if not isinstance(tree, dict):
-        return tree
-    return {key: _placeless(value) for key, value in tree.items() if key not in _PLACES}
-
-
 __all__ = [
     "ClassifierRecipe",
     "GeneratorRecipe",
     "Recipe",
     "complete",
     "fast_bf16",
+    "filled",
     "find",
+    "opened",
     "resolve",
     "shipped",
 ]

@@ -27,7 +27,6 @@ from mezzotint.training import resume
 from mezzotint.training.distributed import Ranks
 from mezzotint.training.ema import EMA
 from mezzotint.training.loop import State, train
-from mezzotint.training.optim import adamw
 from mezzotint.training.stop import stopping
 from mezzotint.training.track import Lines, Tracker
 from mezzotint.training.transfer import transfer
@@ -71,9 +70,7 @@ class Run:
             self.network = self.recipe.model.network.build().to(device)
         self.ema = EMA(self.network, plan.ema)
         self.averaged = Averaged(self.recipe, self.network, self.ema, device)
-        self.optimiser = adamw(
-            self.network, lr=plan.lr, betas=plan.betas, weight_decay=plan.weight_decay
-        )
+        self.optimiser = plan.optimiser(self.network)
         self.groups = self.recipe.objective(self.network, device).groups
         self.window = Window.of(self.groups.count)
         self.seconds = 0.0

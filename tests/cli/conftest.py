@@ -10,7 +10,8 @@ import torch
 
 from mezzotint import config
 from mezzotint.cli.main import main
-from mezzotint.generator import DiffusionConfig, Generator, Sampling
+from mezzotint.generator import DiffusionConfig, Generator
+from mezzotint.sampling import Sampling
 from mezzotint.tokenizers.base import Pixels
 
 

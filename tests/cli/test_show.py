@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from mezzotint import kinds
+from mezzotint import kinds, stored
 from tests.cli.conftest import Cli
+from tests.tiny import TREE
+from tests.tokenizers import tiny_kl
 
 
 def test_nothing_lists_what_there_is(cli: Cli):
@@ -35,6 +37,24 @@ def test_a_classifier(cli: Cli):
     assert found["multiply_adds"] > 1e6
     assert found["config"]["classes"] == [str(digit) for digit in range(10)]
     assert found["config"]["held_out"]["mean_accuracy"] > 0.9
+
+
+def test_a_tokenizer(cli: Cli):
+    found = json.loads(cli("show", str(tiny_kl()), "--json").out)
+    model = stored.load(tiny_kl())
+    assert found["parameters"] == sum(p.numel() for p in model.network.parameters())
+    assert found["multiply_adds"] > 1e6
+    assert found["config"]["model"]["network"]["kind"] == "kl"
+    assert cli("show", "kl").code == 0
+
+
+def test_a_recipe_whose_tokenizer_is_not_here_is_shown_as_written(cli: Cli, tmp_path):
+    path = tmp_path / "latent.yaml"
+    tree = {**TREE, "tokenizer": {"kind": "stored", "source": "GONE"}}
+    path.write_text(json.dumps(tree))
+    done = cli("show", str(path), "--json")
+    assert "the tokenizer cannot be opened: GONE" in done.err
+    assert json.loads(done.out)["recipe"] == tree
 
 
 def test_a_recipe_is_shown_complete(cli: Cli):

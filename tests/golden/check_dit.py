@@ -1,11 +1,13 @@
 """DiT: the network, its diffusion, whole chains and a step of training (dit.md)."""
 
 import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mezzotint.diffusion.denoiser import Clamped, NetworkDenoiser
 from mezzotint.diffusion.estimate import Estimate
@@ -49,21 +51,27 @@ def network(case: Case, config: dict) -> DiT:
     return model
 
 
-def tapped(model: DiT, case: Case, x: Tensor, t: Tensor, y: Tensor, *, atol: float) -> Tensor:
-    """Run a DiT and compare what passes between its parts."""
+@contextmanager
+def heard(parts: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Collect what parts put out while they are run inside."""
     found: dict[str, Tensor] = {}
 
     def keep(name: str):
         return lambda _module, _inputs, out: found.__setitem__(name, out)
 
+    hooks = [part.register_forward_hook(keep(name)) for name, part in parts.items()]
+    yield found
+    for hook in hooks:
+        hook.remove()
+
+
+def tapped(model: DiT, case: Case, x: Tensor, t: Tensor, y: Tensor, *, atol: float) -> Tensor:
+    """Run a DiT and compare what passes between its parts."""
     parts = {"patch_embed": model.patches, "t_emb": model.time, "y_emb": model.label}
     parts |= {"final_tokens": model.head}
     parts |= {f"block_{i}": block for i, block in enumerate(model.blocks)}
-    hooks = [part.register_forward_hook(keep(name)) for name, part in parts.items()]
-    with torch.no_grad():
+    with torch.no_grad(), heard(parts) as found:
         out = model(x, t, y)
-    for hook in hooks:
-        hook.remove()
     for name, tensor in found.items():
         case.expect(f"tap_{name}", tensor, atol=atol)
     return out
@@ -81,7 +89,7 @@ def dit_guided(case: Case) -> None:
     guided_forward(case, network(case, case.config), case.input("t").float())
 
 
-def guided_forward(case: Case, model: DiT, time: Tensor) -> None:
+def guided_forward(case: Case, model: Any, time: Tensor) -> None:
     """Compare guidance at several scales: the first half through our guidance, and the second."""
     x, y = case.input("x"), case.input("y")
     half = len(x) // 2
@@ -104,7 +112,7 @@ def guided_forward(case: Case, model: DiT, time: Tensor) -> None:
 class Raw:
     """A network whose first channels are taken as eps, and whose time is its own clock."""
 
-    network: DiT
+    network: nn.Module
     channels: int
     path: DiscreteVP = DiscreteVP()
 
@@ -535,8 +543,12 @@ def dit_bits(case: Case) -> None:
 
 @checks("dit", r"sample_ddp\.py", "state/x_embedder.proj.weight", "output/samples", "input/noises")
 def dit_guided_chain(case: Case) -> None:
+    guided_chain(case, network(case, case.config))
+
+
+def guided_chain(case: Case, model: Any) -> None:
+    """Walk the release's guided chains with a network, and compare every state."""
     config = case.config
-    model = network(case, config)
     chain = chain_of(config)
     prediction = LearnedRange() if config["learn_sigma"] else Eps()
     inner = NetworkDenoiser(model, chain, prediction)
@@ -564,8 +576,19 @@ def dit_guided_chain(case: Case) -> None:
 
 @checks("dit", r"train\.py", "output/terms_loss", "output/after_step/*", "output/grad/*")
 def dit_train_step(case: Case) -> None:
+    train_step(case, network(case, case.config), to_official, gradient=1e-6)
+
+
+def train_step(
+    case: Case,
+    model: nn.Module,
+    to_official: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
+    *,
+    gradient: float,
+) -> None:
+    """Take one step of the release's training; `gradient` is the tolerance of the gradients."""
     config = case.config
-    model = network(case, config).train()
+    model.train()
     chain = chain_of({})
     x0, eps, t, y = (case.input(name) for name in ("x_start", "noise", "t", "y"))
     truth = truth_of(chain, grid_of(chain, ""), t, x0, eps)
@@ -582,8 +605,8 @@ def dit_train_step(case: Case) -> None:
         close(case, "terms_mse", each)
     each.mean().backward()
     gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-    for name, gradient in to_official(gradients).items():
-        case.expect(f"grad/{name}", gradient, atol=1e-6)
+    for name, value in to_official(gradients).items():
+        case.expect(f"grad/{name}", value, atol=gradient)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0).step()
     after = {name: p.detach() for name, p in model.named_parameters()}

@@ -1,9 +1,9 @@
-"""U-ViT's solvers, schedules and losses (uvit.md, sections 2.6, 5 and 10)."""
+"""U-ViT's network, solvers, schedules and losses (uvit.md, sections 2, 5 and 10)."""
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.dpm import DPMSolver, DPMSolverMultistep, Equal, Fast, Nested
@@ -13,12 +13,57 @@ from mezzotint.diffusion.paths import ContinuousVP, DiscreteVP, ScaledLinearBeta
 from mezzotint.diffusion.predictions import Eps, Truth
 from mezzotint.diffusion.samplers import Step
 from mezzotint.diffusion.sde import ConstantRate, EulerMaruyama, SBDMRate
+from mezzotint.networks.uvit import UViT
 from mezzotint.nn.embed import time_features, unpatch
 from mezzotint.noise import TapeNoise
 from mezzotint.official.uvit import LATEST_COSINE, CosineVP, DiscreteSD, LinearVP
+from mezzotint.official.uvit_network import (
+    config_from_official,
+    config_of,
+    from_official,
+    to_official,
+)
 from tests.golden.case import Case, broadcast, checks
 
+FORWARD = 1e-5
 SOLVER = 2e-5  # of the largest value
+
+
+@checks("uvit", r"uvit(_t2i)?\.py:UViT$", "state/pos_embed", "input/x", "output/eps")
+def network(case: Case) -> None:
+    given = case.config
+    model = UViT(config_of(given, null_row=True)).eval()
+    model.load_state_dict(from_official(case.state))
+    again = to_official(model.state_dict())
+    assert again.keys() == case.state.keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in case.state.items())
+    told = {"heads": given["num_heads"], "text_tokens": given.get("num_clip_token", 77)}
+    read = config_from_official(case.state, null_row=True, **told).build()
+    read.load_state_dict(model.state_dict())
+    for name, part in official_parts(model).items():
+        part.register_forward_hook(comparing(case, name))
+    x, time = case.input("x"), case.input("timesteps").float()
+    conditions = case.under("input/")
+    y = conditions.get("context", conditions.get("y", torch.zeros(len(x), dtype=torch.long)))
+    with torch.no_grad():
+        case.expect("eps", model(x, time, y), atol=FORWARD)
+
+
+def official_parts(model: UViT) -> dict[str, nn.Module]:
+    """Return the parts of the network that the release has too, by their official names."""
+    weights = {name: torch.empty(0) for name in model.state_dict() if name.endswith(".weight")}
+    parts: dict[str, nn.Module] = {"time_embed": model.time, "final_layer": model.convolution}
+    for ours, theirs in zip(weights, to_official(weights), strict=True):
+        own, their = ours.split(".")[:-1], theirs.split(".")[:-1]
+        whole = len(own) if len(own) == len(their) else 1  # else only the part itself is the same
+        for left in range(whole):
+            name = ".".join(their[: len(their) - left])
+            parts[name] = model.get_submodule(".".join(own[: len(own) - left]))
+    return parts
+
+
+def comparing(case: Case, name: str):
+    return lambda _module, _inputs, out: case.expect(name, out, atol=FORWARD)
 
 
 class Toy:

@@ -9,14 +9,35 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mezzotint import config, kinds
+from tests.tokenizers import KL, tiny_kl
 
 KINDS = [(role, kind) for role in kinds.KINDS for kind in kinds.names(role)]
 NETWORK = {"kind": "dit", "width": 16, "depth": 1, "heads": 2, "patch": 2, "channels": 3}
 NETWORK |= {"size": [4, 4], "num_classes": 2}
 CLASSIFIER = {"channels": 3, "size": [8, 8], "num_classes": 2, "widths": [8], "blocks": 1}
+COARSE = {"width": 8, "depth": 3, "heads": 2}
+NOISY = {"channels": 3, "size": [4, 4], "num_classes": 2, "width": 32, "multipliers": [1]}
 # What has no default; a kind that is new here and needs something fails until it is listed.
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("network", "dit"): NETWORK,
+    ("network", "lit"): {**NETWORK, "kind": "lit"},
+    ("network", "dico"): {
+        **{name: NETWORK[name] for name in ("channels", "size", "num_classes")},
+        "width": 2,
+        "depths": [1, 1, 1, 1, 1],
+    },
+    ("network", "uvit"): {**NETWORK, "kind": "uvit", "depth": 3},
+    ("network", "dimr"): {
+        **{name: NETWORK[name] for name in ("channels", "size", "num_classes")},
+        "branches": [
+            {"kind": "transformer", **COARSE, "patch": 2},
+            {"kind": "convolution", "width": 4, "depth": 1, "kernel": 3},
+        ],
+    },
+    ("branch", "transformer"): COARSE,
+    ("branch", "convolution"): {"width": 4, "depth": 1},
+    ("network", "adm"): NOISY,
+    ("network", "adm-classifier"): NOISY,
     ("network", "residual"): CLASSIFIER,
     ("network", "depthwise"): CLASSIFIER,
     ("network", "committee"): {
@@ -25,7 +46,10 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("model", "diffusion"): {"network": NETWORK},
     ("model", "classifier"): {"network": {"kind": "residual", **CLASSIFIER}, "mirrored": True},
+    ("network", "kl"): KL,
+    ("model", "tokenizer"): {"network": {"kind": "kl", **KL}, "size": 4},
     ("tokenizer", "pixels"): {"size": 4},
+    ("tokenizer", "stored"): {"source": str(tiny_kl()), "size": 4},
     ("prediction", "leading"): {"inner": "velocity"},
     ("data", "folder"): {"path": "pictures"},
     ("data", "unlabelled"): {"inner": "digits"},

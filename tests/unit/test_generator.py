@@ -9,7 +9,8 @@ import mezzotint
 from mezzotint import config
 from mezzotint.diffusion.guidance import ClassifierFree
 from mezzotint.errors import CheckpointError, DataError
-from mezzotint.generator import DiffusionConfig, Generator, Sampling
+from mezzotint.generator import DiffusionConfig, Generator
+from mezzotint.sampling import Sampling
 from mezzotint.tokenizers.base import Pixels
 
 

@@ -6,6 +6,7 @@ import torch
 from mezzotint import config, recipe
 from mezzotint.errors import ConfigError
 from tests.tiny import ALONE, TREE, resolved
+from tests.tokenizers import tiny_kl
 
 CPU = ALONE.device
 CLASSES = 3
@@ -23,11 +24,21 @@ def pictures(tmp_path):
     return tmp_path
 
 
+def placed(data, pictures):
+    """Fill in the places that the user does; a set of another library is not at hand."""
+    if "inner" in data:
+        return {**data, "inner": placed(data["inner"], pictures)}
+    if data["kind"] == "torchvision":
+        return {"kind": "folder", "path": str(pictures), "size": data["size"]}
+    return {**data, "path": str(pictures)} if "path" in data else data
+
+
 @pytest.mark.parametrize("name", recipe.shipped())
 def test_every_recipe_resolves_and_comes_back_from_a_file(name, pictures):
     tree = recipe.find(name)
-    if tree["data"].get("path") is not None:  # a place that the user fills in
-        tree["data"]["path"] = str(pictures)
+    tree["data"] = placed(tree["data"], pictures)
+    if "tokenizer" in tree:
+        tree["tokenizer"]["source"] = str(tiny_kl(8))
     found = recipe.resolve(tree)
     assert recipe.complete(config.dump(found)) == found
     assert found.changes(config.dump(found)) == []
@@ -75,6 +86,10 @@ MISTAKES = {
     "sampling.steps=0": "sampling.steps: ",
     "sampling=ddim": "sampling: ",
     "smapling.steps=3": "smapling: unknown key; did you mean sampling?",
+    "model.prediction={kind: multi-scale}": "this network has one output",
+    "model.network={kind: dimr, branches: [{kind: transformer, width: 8, depth: 1, heads: 1}]}": (
+        "predicts at several resolutions; expected multi-scale"
+    ),
     "train.drop=0": "sampling.guidance needs a null class",
     "train.decay.kind=cosin": "train.decay.kind: unknown decay 'cosin'; did you mean cosine?",
     "train.times={kind: logit-normal, mea: 1}": "train.times.mea: unknown key; did you mean mean",

@@ -154,12 +154,14 @@ def test_averages_follow_their_closed_form_with_warm_up():
     assert all(torch.equal(average, module.weight) for average in ema.state().values())
 
 
-def test_only_matrices_decay():
-    groups = adamw(nn.Linear(3, 2), lr=0.1, betas=(0.9, 0.99), weight_decay=0.3).param_groups
-    assert [(g["weight_decay"], [p.dim() for p in g["params"]]) for g in groups] == [
-        (0.3, [2]),
-        (0.0, [1]),
-    ]
+def test_only_matrices_decay_unless_all_shall():
+    def dims(decay_vectors):
+        options = {"lr": 0.1, "betas": (0.9, 0.99), "weight_decay": 0.3}
+        groups = adamw(nn.Linear(3, 2), **options, decay_vectors=decay_vectors).param_groups
+        return [(g["weight_decay"], [p.dim() for p in g["params"]]) for g in groups]
+
+    assert dims(decay_vectors=False) == [(0.3, [2]), (0.0, [1])]
+    assert dims(decay_vectors=True) == [(0.3, [2, 1]), (0.0, [])]
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,22 @@ def fresh(folder: Path, *, force: bool) -> None:
         raise cannot_write(folder, error) from None
 
 
+def fresh_file(path: Path, *, force: bool) -> None:
+    """Refuse a file that is there, or with `force` move it aside; make its folder.
+
+    Raises:
+        OutputError: it is there, or its folder cannot be made.
+    """
+    from mezzotint.files import cannot_write
+
+    try:
+        if path.exists():
+            _aside(path, force=force)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
 def _aside(folder: Path, *, force: bool) -> None:
     from mezzotint.run import move_aside
 
@@ -86,10 +102,11 @@ def generator_of(
         section: fields of a `sampling` section, which all of these win over.
     """
     from mezzotint import config, generator
+    from mezzotint.sampling import Sampling
 
     loaded = generator.load(model).to(device_of(device))
     tree = config.override(config.dump(loaded.sampling) | dict(section or {}), settings or [])
-    chosen = loaded.with_recipe(config.build(generator.Sampling, tree))
+    chosen = loaded.with_recipe(config.build(Sampling, tree))
     return chosen.with_sampling(steps=steps, guidance=guidance)
 
 

@@ -53,15 +53,15 @@ def _explain(what: str) -> dict[str, Any]:
 
 
 def _recipe(what: str) -> Any:
-    """Return a recipe complete, or as it is written where its pictures are not here."""
+    """Return a recipe complete, or as it is written where pictures or tokenizer are not here."""
     from mezzotint import config, recipe
-    from mezzotint.errors import DataError
+    from mezzotint.errors import CheckpointError, DataError
 
     tree = recipe.find(what)
     try:
         return config.dump(recipe.resolve(tree))
-    except DataError as error:
-        shared.say(f"as it is written, for its data cannot be opened: {error}")
+    except (CheckpointError, DataError) as error:
+        shared.say(f"as it is written, for its data or tokenizer cannot be opened: {error}")
         return tree
 
 

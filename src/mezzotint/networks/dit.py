@@ -6,6 +6,8 @@ with shift, scale and gate regressed from (time + class). Peebles & Xie, "Scalab
 with Transformers", arXiv 2212.09748. SiT is the same network on a network time in [0, 1].
 """
 
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import torch
@@ -13,6 +15,7 @@ from jaxtyping import Float, Int
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from mezzotint.errors import ConfigError
 from mezzotint.networks.base import NetworkConfig
 from mezzotint.nn.attention import SelfAttention
 from mezzotint.nn.embed import (
@@ -23,6 +26,11 @@ from mezzotint.nn.embed import (
     unpatch,
 )
 from mezzotint.nn.modulate import Modulation, modulate
+
+MakeAttention = Callable[[int, int], nn.Module]
+"""From a width and a number of heads to a module that maps tokens to tokens."""
+
+_ROUNDED = 1e-2  # more than bfloat16 leaves of a code in [-1, 1]
 
 _SIZES = {
     "S": {"depth": 12, "width": 384, "heads": 6},
@@ -70,18 +78,36 @@ class DiTConfig(NetworkConfig):
             raise ValueError("num_classes 0 needs null_row: the null class is the only one")
         return self
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the grid of patches."""
+        return self.size[0] // self.patch, self.size[1] // self.patch
+
+    def attention(self) -> MakeAttention:
+        """Return what makes a block's attention."""
+        return SelfAttention
+
     def build(self) -> "DiT":
         """Make the network, freshly initialised: it outputs exactly zero."""
         return DiT(self)
 
 
 class Block(nn.Module):
-    """Attention and MLP, each shifted, scaled and gated by the condition."""
+    """Attention and MLP, each shifted, scaled and gated by the condition.
 
-    def __init__(self, width: int, heads: int, hidden: int) -> None:
+    Args:
+        width: channels of a token.
+        heads: attention heads.
+        hidden: hidden width of the MLP.
+        attention: makes the attention.
+    """
+
+    def __init__(
+        self, width: int, heads: int, hidden: int, attention: MakeAttention = SelfAttention
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
-        self.attn = SelfAttention(width, heads)
+        self.attn = attention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.mlp = nn.Sequential(
             nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
@@ -129,16 +155,20 @@ class DiT(nn.Module):
         self.null = config.num_classes
         self.class_rows = ("label.table.weight",)
         self.latent = (config.channels, *config.size)
-        rows, columns = (side // config.patch for side in config.size)
-        self.shape = (rows, columns)
+        self.shape = config.shape
         width = config.width
         self.patches = PatchEmbedding(config.channels, width, config.patch)
         # A frozen parameter, as released: it travels in checkpoints and in the average.
-        self.positions = nn.Parameter(torch.zeros(1, rows * columns, width), requires_grad=False)
+        self.positions = nn.Parameter(
+            torch.zeros(1, math.prod(self.shape), width), requires_grad=False
+        )
         self.time = TimeEmbedding(width)
         self.label = ClassEmbedding(config.num_classes, width, null=config.null_row)
         hidden = int(width * config.mlp_ratio)
-        self.blocks = nn.ModuleList(Block(width, config.heads, hidden) for _ in range(config.depth))
+        attention = config.attention()
+        self.blocks = nn.ModuleList(
+            Block(width, config.heads, hidden, attention) for _ in range(config.depth)
+        )
         self.head = Head(width, config.patch**2 * config.channels * config.outputs)
         self._initialise()
 
@@ -163,7 +193,8 @@ class DiT(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         projection = self.patches.proj
         nn.init.xavier_uniform_(projection.weight.view(len(projection.weight), -1))
         assert projection.bias is not None
@@ -177,6 +208,36 @@ class DiT(nn.Module):
             nn.init.zeros_(linear.bias)
         with torch.no_grad():
             self.positions.copy_(grid_positions(self.config.width, self.shape)[None])
+
+
+def resized(state: Mapping[str, Tensor], old: DiTConfig, new: DiTConfig) -> dict[str, Tensor]:
+    """Return the tensors of a network at another size of input; at the same size, the same ones.
+
+    Only the positions depend on the size, and they are a fixed code that is computed anew. How good
+    a network is at a size that it was not trained on is another matter.
+
+    Args:
+        state: of a network of `old`.
+        old, new: configs that differ in `size` alone.
+
+    Raises:
+        ConfigError: they differ in more, or the positions are not the fixed code.
+    """
+    if old == new:
+        return dict(state)
+    wanted = old.model_copy(update={"size": new.size})
+    if wanted != new:
+        names = dict(wanted) | dict(new)
+        other = [name for name in names if getattr(wanted, name, None) != getattr(new, name, None)]
+        raise ConfigError(f"only size may change, but the configs differ in {', '.join(other)} too")
+    positions = state["positions"]
+    fixed = grid_positions(old.width, old.shape)[None].to(positions.device)
+    if not torch.allclose(positions.float(), fixed, atol=_ROUNDED):
+        raise ConfigError(
+            f"positions are not the fixed code of a {old.shape[0]} x {old.shape[1]} grid, so there "
+            "are none for another size; keep the size, or train at the other"
+        )
+    return {**state, "positions": grid_positions(new.width, new.shape)[None].to(positions)}
 
 
 def _weights(module: nn.Module) -> list[nn.Parameter]:

@@ -1,5 +1,8 @@
-"""Attention over tokens: softmax(q k^T / sqrt(d)) v, all heads at once."""
+"""Attention over tokens, all heads at once: softmax(q k^T / sqrt(d)) v, or linear in the tokens."""
 
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,3 +30,124 @@ class SelfAttention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, D/H) each
         mixed = functional.scaled_dot_product_attention(q, k, v)
         return self.proj(mixed.transpose(1, 2).reshape(b, n, d))
+
+
+def positive(x: Float[Tensor, "b n d"], floor: float = 1e-6) -> Float[Tensor, "b n d"]:
+    """Return relu(x) + floor, the features of linear attention, in float32 at least."""
+    return functional.relu(x.to(_at_least_single(x.dtype))) + floor
+
+
+def linear_attention(
+    q: Float[Tensor, "b h n d"],
+    k: Float[Tensor, "b h n d"],
+    v: Float[Tensor, "b h n e"],
+    *,
+    eps: float = 1e-6,
+) -> Float[Tensor, "b h n e"]:
+    """Attend with weights that are products of features, at a cost linear in the N tokens.
+
+        o_i = sum_j <q_i, k_j> v_j / (sum_j <q_i, k_j> + N eps)
+
+    Args:
+        q, k: features, nowhere negative.
+        v: values.
+        eps: keeps the normaliser from 0. A token whose features are all tiny feels it: its weights
+            sum to less than 1.
+    """
+    # Both factors keep the sum over the tokens at the scale of a mean, whatever their number.
+    scale = k.shape[-2] ** -0.5
+    normaliser = 1 / (q @ k.mean(-2, keepdim=True).transpose(-1, -2) + eps)  # (B, H, N, 1)
+    summary = (k * scale).transpose(-1, -2) @ (v * scale)  # (B, H, D, E)
+    return (q @ summary) * normaliser
+
+
+class HeadConvolution(nn.Conv2d):
+    """A depth-wise convolution of the channels of one head, the same for all heads.
+
+    Args:
+        depth: channels of a head.
+        shape: rows and columns of the grid of tokens, zeros around it.
+        kernel: side of the kernel, odd.
+    """
+
+    def __init__(self, depth: int, *, shape: tuple[int, int], kernel: int) -> None:
+        super().__init__(depth, depth, kernel, padding=kernel // 2, groups=depth)
+        self.shape = shape
+
+    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Convolve the tokens, laid row by row on their grid."""
+        width = tokens.shape[-1]
+        heads = width // self.groups
+        cells = tokens.unflatten(1, self.shape).permute(0, 3, 1, 2)  # (B, D, R, C)
+        # Repeating the kernel spares the copies that put the heads into the batch would take.
+        assert self.bias is not None
+        weight, bias = self.weight.repeat(heads, 1, 1, 1), self.bias.repeat(heads)
+        out = functional.conv2d(cells, weight, bias, padding=self.padding, groups=width)
+        return out.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+class LinearAttention(nn.Module):
+    """Multi-head attention without softmax, and a depth-wise convolution of the values.
+
+        proj(LinearAttention(relu(q) + floor, relu(k) + floor, v) + Convolution(v))
+
+    There is no scaling by sqrt(d). Features, sums and the normaliser are computed in float32
+    whatever the autocast. Time and memory are linear in the number of tokens. arXiv 2501.12976.
+
+    Args:
+        width: channels of a token, a multiple of `heads`.
+        heads: number of heads; a token costs width^2 / heads, so few are dear, but mix more.
+        shape: rows and columns of the grid of tokens, which come row by row.
+        kernel: side of the convolution's kernel, odd; 0 leaves the convolution out.
+        bias: whether the projections to queries, keys and values have a bias.
+        floor: added to the features.
+        eps: added to the normaliser.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        shape: tuple[int, int],
+        kernel: int = 5,
+        bias: bool = True,
+        floor: float = 1e-6,
+        eps: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        self.heads, self.floor, self.eps = heads, floor, eps
+        self.q = nn.Linear(width, width, bias=bias)
+        self.kv = nn.Linear(width, 2 * width, bias=bias)
+        self.proj = nn.Linear(width, width)
+        self.conv = HeadConvolution(width // heads, shape=shape, kernel=kernel) if kernel else None
+
+    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Mix the tokens of each image."""
+        q = self.q(tokens)
+        k, v = self.kv(tokens).chunk(2, dim=-1)
+        mixed = self.mixed(q, k, v)
+        if self.conv is not None:
+            mixed = mixed + self.conv(v)
+        return self.proj(mixed)
+
+    def mixed(
+        self, q: Float[Tensor, "b n d"], k: Float[Tensor, "b n d"], v: Float[Tensor, "b n d"]
+    ) -> Float[Tensor, "b n d"]:
+        """Attend alone, before the convolution is added; the result is in the dtype of `v`."""
+        with _without_autocast(v.device):
+            features = (positive(q, self.floor), positive(k, self.floor))
+            values = v.to(features[0].dtype)
+            split = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (*features, values))
+            return linear_attention(*split, eps=self.eps).transpose(1, 2).flatten(2).to(v.dtype)
+
+
+def _at_least_single(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Switch autocast off where there is such a thing; the meta device has none."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)

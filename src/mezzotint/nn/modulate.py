@@ -6,10 +6,16 @@ from torch.nn import functional
 
 
 def modulate(
-    tokens: Float[Tensor, "b n d"], shift: Float[Tensor, "b d"], scale: Float[Tensor, "b d"]
-) -> Float[Tensor, "b n d"]:
-    """Return tokens (1 + scale) + shift, the same for every token of an image."""
-    return tokens * (1 + scale[:, None]) + shift[:, None]
+    tokens: Float[Tensor, "b *n d"], shift: Float[Tensor, "b d"], scale: Float[Tensor, "b d"]
+) -> Float[Tensor, "b *n d"]:
+    """Return tokens (1 + scale) + shift, the same for every token of an image.
+
+    Args:
+        tokens: a sequence, or a map with channels last.
+        shift, scale: of each image.
+    """
+    every = (slice(None), *(None,) * (tokens.dim() - 2))
+    return tokens * (1 + scale[every]) + shift[every]
 
 
 class Modulation(nn.Module):

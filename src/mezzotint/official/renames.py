@@ -7,10 +7,12 @@ sides. Every tensor must match exactly one row.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from torch import Tensor
 
+from mezzotint import checkpoint
 from mezzotint.errors import CheckpointError
 
 State = dict[str, Tensor]
@@ -74,7 +76,20 @@ def _filled(match: re.Match[str], target: str) -> str:
     return "".join(part + fill for part, fill in zip(parts, fills, strict=True))
 
 
-def unwrap(checkpoint: Mapping[str, Any]) -> State:
+def read_file(path: Path) -> State:
+    """Read the weights in a release's file; nothing in it is run.
+
+    Args:
+        path: .safetensors, or .pt, .pth, .bin, .ckpt.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds more than tensors and plain data.
+    """
+    safe = path.suffix == ".safetensors"
+    return unwrap(checkpoint.read_tensors(path)[0] if safe else checkpoint.read_pickle(path))
+
+
+def unwrap(held: Mapping[str, Any]) -> State:
     """Return the weights in a release's file: the average if it holds one, without prefixes.
 
     Training files hold `ema` and `model`; files saved under data parallelism prefix `module.`.
@@ -83,11 +98,11 @@ def unwrap(checkpoint: Mapping[str, Any]) -> State:
         CheckpointError: there is no mapping of tensors inside.
     """
     for key in ("ema", "model", "state_dict"):
-        inner = checkpoint.get(key)
+        inner = held.get(key)
         if isinstance(inner, Mapping):
             return unwrap(inner)
-    tensors = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
-    if len(tensors) != len(checkpoint) or not tensors:
-        keys = ", ".join(list(map(str, checkpoint))[:_SHOWN])
+    tensors = {name: value for name, value in held.items() if isinstance(value, Tensor)}
+    if len(tensors) != len(held) or not tensors:
+        keys = ", ".join(list(map(str, held))[:_SHOWN])
         raise CheckpointError(f"no state dict in this file, only: {keys or 'nothing'}")
     return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}

@@ -9,7 +9,7 @@ Only images are uint8; floats in [-1, 1] exist inside a tokenizer alone.
 
 import hashlib
 import json
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from jaxtyping import Float, UInt8
@@ -62,6 +62,10 @@ class TokenizerConfig(Config):
         """Make the tokenizer."""
         raise NotImplementedError
 
+    def pinned(self) -> Self:
+        """Return itself with what it takes to know the very same tokenizer again."""
+        return self
+
 
 class Pixels(TokenizerConfig):
     """The identity of pixel-space models: x = image / 127.5 - 1.
@@ -93,8 +97,18 @@ class Pixels(TokenizerConfig):
         noise: Noise,  # noqa: ARG002 (nothing is drawn here; other tokenizers do)
     ) -> Float[Tensor, "b 3 H W"]:
         """Scale pixels to [-1, 1]."""
-        return codes.float() / 127.5 - 1
+        return floats(codes)
 
     def decode(self, latents: Float[Tensor, "b 3 H W"]) -> UInt8[Tensor, "b 3 H W"]:
         """Round back to pixels."""
-        return (latents.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+        return pixels(latents)
+
+
+def floats(images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """Scale pixels to [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def pixels(x: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b c h w"]:
+    """Round floats in [-1, 1] to pixels; what lies outside is clamped."""
+    return (x.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -59,12 +59,29 @@ def learning_rate(step: int, *, peak: float, warmup: int, steps: int, decay: Dec
 
 
 def adamw(
-    module: nn.Module, *, lr: float, betas: tuple[float, float], weight_decay: float
+    module: nn.Module,
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    weight_decay: float,
+    decay_vectors: bool = False,
 ) -> torch.optim.AdamW:
-    """Return AdamW over the trainable parameters; only matrices and kernels decay."""
-    trained = [p for p in module.parameters() if p.requires_grad]
+    """Return AdamW over the trainable parameters; matrices and kernels decay.
+
+    Args:
+        module: what is trained; what its `undecayed` names by the end of its name never decays.
+        lr, betas, weight_decay: see `torch.optim.AdamW`.
+        decay_vectors: let biases and scales decay too.
+    """
+    spared = tuple(getattr(module, "undecayed", ()))
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    decayed = {
+        name: p
+        for name, p in trained.items()
+        if (decay_vectors or p.dim() > 1) and not name.endswith(spared)
+    }
     groups = [
-        {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": list(decayed.values()), "weight_decay": weight_decay},
+        {"params": [p for n, p in trained.items() if n not in decayed], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)

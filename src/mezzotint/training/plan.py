@@ -5,12 +5,13 @@ from typing import Annotated, Final, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
+from torch import nn
 
 from mezzotint.config import Config, part
 from mezzotint.training.augment import Augmentation
 from mezzotint.training.loop import LoopPlan
 from mezzotint.training.objectives import Times, UniformTimes
-from mezzotint.training.optim import ConstantRate, Decay, learning_rate
+from mezzotint.training.optim import ConstantRate, Decay, adamw, learning_rate
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -26,6 +27,7 @@ class TrainPlan(Config):
         warmup: steps of linear rise to the peak.
         decay: the rate after that.
         betas, weight_decay: of AdamW.
+        decay_vectors: let biases and norms' scales decay too, as U-ViT's and DiMR's releases do.
         clip: largest norm of the gradient, or null.
         ema: decays of the averages; the first is the one that is exported.
         precision: float32, bf16, or auto: bf16 where the processor computes in it.
@@ -45,6 +47,7 @@ class TrainPlan(Config):
     decay: Annotated[Decay, part("decay")] = ConstantRate()
     betas: tuple[Share, Share] = (0.9, 0.999)
     weight_decay: float = Field(default=0.0, ge=0)
+    decay_vectors: bool = False
     clip: float | None = Field(default=None, gt=0)
     ema: tuple[Share, ...] = Field(default=(0.9999,), min_length=1)
     precision: Literal["auto", "float32", "bf16"] = "auto"
@@ -70,6 +73,16 @@ class TrainPlan(Config):
         """Return the learning rate of a step, counted from 0."""
         return learning_rate(
             step, peak=self.lr, warmup=self.warmup, steps=self.steps, decay=self.decay
+        )
+
+    def optimiser(self, network: nn.Module) -> torch.optim.AdamW:
+        """Return the optimiser of a network, at its peak rate."""
+        return adamw(
+            network,
+            lr=self.lr,
+            betas=self.betas,
+            weight_decay=self.weight_decay,
+            decay_vectors=self.decay_vectors,
         )
 
     def draws(self, step: int) -> bool:  # noqa: ARG002 (a run may make no pictures)

@@ -1,0 +1,126 @@
+"""One network made of another: a LiT that inherits from a trained DiT.
+
+Every tensor of the teacher is copied but those of its attention, which has no counterpart; the
+student's own attention starts fresh. The gates around it are the teacher's, open already, so the
+loss jumps at first: that is meant. LiT, arXiv 2501.12976, the fourth of its rules.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mezzotint.config import build
+from mezzotint.errors import CheckpointError, ConfigError
+from mezzotint.networks.dit import DiT
+from mezzotint.networks.lit import HEADS, LiT, LiTConfig
+
+
+@dataclass(frozen=True)
+class Inheritance:
+    """What a student has of its teacher.
+
+    Attributes:
+        inherited: names of the tensors that were copied.
+        fresh: names of the student's tensors that the teacher did not give.
+        dropped: names of the teacher's tensors that the student did not take.
+    """
+
+    inherited: tuple[str, ...]
+    fresh: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+    def words(self) -> list[str]:
+        """Return the same for a person, a line each."""
+        count = len(self.inherited) + len(self.fresh)
+        return [
+            f"inherited {len(self.inherited)} of {count} tensors: {_grouped(self.inherited)}",
+            f"fresh {len(self.fresh)}: {_grouped(self.fresh)}",
+            f"dropped {len(self.dropped)} of the teacher's: {_grouped(self.dropped)}",
+        ]
+
+
+def inherit(
+    teacher: Mapping[str, Tensor], fresh: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], Inheritance]:
+    """Return a student's tensors: the teacher's, but for attention, which stays fresh.
+
+    Args:
+        teacher: tensors of the teacher.
+        fresh: tensors of the freshly initialised student.
+
+    Raises:
+        CheckpointError: the student needs a tensor outside of attention that the teacher lacks.
+    """
+    given = {name: tensor for name, tensor in teacher.items() if not _of_attention(name)}
+    for name, tensor in fresh.items():
+        found = given.get(name)
+        if not _of_attention(name) and (found is None or found.shape != tensor.shape):
+            size = "nothing" if found is None else tuple(found.shape)
+            raise CheckpointError(
+                f"{name}: the student needs {tuple(tensor.shape)}, the teacher has {size}; "
+                "they must be equal but for attention"
+            )
+    record = Inheritance(
+        inherited=tuple(name for name in fresh if name in given),
+        fresh=tuple(name for name in fresh if name not in given),
+        dropped=tuple(name for name in teacher if name not in fresh or name not in given),
+    )
+    return {name: given.get(name, tensor) for name, tensor in fresh.items()}, record
+
+
+def lit_from_dit(
+    network: nn.Module,
+    *,
+    heads: int | None = None,
+    kernel: int = 5,
+    qkv_bias: bool = True,
+    seed: int = 0,
+) -> tuple[LiT, Inheritance]:
+    """Make a LiT of a trained DiT, which is left as it is.
+
+    Args:
+        network: the DiT.
+        heads: the LiT's attention heads, a divisor of the width; by default the published number
+            for this width.
+        kernel: side of the convolution of the values, odd; 0 leaves it out.
+        qkv_bias: whether queries, keys and values have a bias.
+        seed: of the fresh tensors.
+
+    Returns:
+        The LiT, on the teacher's device and in its dtype, and what it has of the teacher.
+
+    Raises:
+        ConfigError: the network is no DiT, no number of heads is known for its width, or the LiT
+            cannot be built: heads that do not divide the width, an even kernel.
+    """
+    if not isinstance(network, DiT) or isinstance(network, LiT):
+        raise ConfigError(f"a LiT is made of a DiT, not of a {type(network).__name__}")
+    width = network.config.width
+    heads = HEADS.get(width) if heads is None else heads
+    if heads is None:
+        raise ConfigError(
+            f"width {width} is of no published LiT; say how many heads it shall have, "
+            f"a small divisor of {width}"
+        )
+    changes = {"heads": heads, "kernel": kernel, "qkv_bias": qkv_bias}
+    config = build(LiTConfig, network.config.model_dump() | changes)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        student = config.build()
+    student.to(network.positions)
+    state, record = inherit(network.state_dict(), student.state_dict())
+    student.load_state_dict(state)
+    return student.train(network.training), record
+
+
+def _of_attention(name: str) -> bool:
+    return "attn" in name
+
+
+def _grouped(names: tuple[str, ...]) -> str:
+    """Name the parts that tensors belong to, each once, whatever their block."""
+    parts = (re.sub(r"\.\d+\.", ".*.", name).rpartition(".")[0] or name for name in names)
+    return ", ".join(dict.fromkeys(parts)) or "none"

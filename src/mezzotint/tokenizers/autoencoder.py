@@ -1,0 +1,73 @@
+"""What the network inside a learned tokenizer promises; images are floats in [-1, 1] here.
+
+    codes = encode(x)       deterministic        z = draw(codes, noise)        x = decode(z)
+
+It knows neither uint8 nor the scale of what a generator sees: `mezzotint.stored` does.
+"""
+
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from mezzotint.config import Config
+from mezzotint.noise import Noise
+
+
+class AutoencoderConfig(Config):
+    """Base of the autoencoders' configs.
+
+    Attributes:
+        channels: channels of an image.
+        latent_channels: channels of a latent.
+    """
+
+    channels: int = Field(default=3, ge=1)
+    latent_channels: int = Field(ge=1)
+
+    @property
+    def stride(self) -> int:
+        """Rows of an image over rows of its latent."""
+        raise NotImplementedError
+
+    def build(self) -> "Autoencoder":
+        """Make the network, freshly initialised."""
+        raise NotImplementedError
+
+
+class Autoencoder(nn.Module):
+    """From images to codes, to latents, and back to images.
+
+    Args:
+        config: channels of both.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def encode(self, x: Float[Tensor, "b c H W"]) -> Tensor:
+        """Return deterministic codes.
+
+        Args:
+            x: images in [-1, 1].
+        """
+        raise NotImplementedError
+
+    def draw(self, codes: Tensor, noise: Noise) -> Float[Tensor, "b z h w"]:
+        """Draw latents from codes, as the decoder takes them."""
+        raise NotImplementedError
+
+    def decode(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b c H W"]:
+        """Return images, in [-1, 1] as far as the network keeps to it."""
+        raise NotImplementedError
+
+    def forward(self, x: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
+        """Return images as they come back, nothing being drawn on the way."""
+        return self.decode(self.draw(self.encode(x), _silence))
+
+
+def _silence(like: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
+    return like.new_zeros(like.shape)
+
+
+__all__ = ["Autoencoder", "AutoencoderConfig"]

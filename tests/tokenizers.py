@@ -1,0 +1,34 @@
+"""A KL autoencoder so small that tests may train on it: random weights, 2 x 2 pixels a place."""
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mezzotint import config, stored
+
+KL: dict[str, Any] = {"latent_channels": 4, "width": 32, "multipliers": [1, 1], "blocks": 1}
+STRIDE = 2
+
+
+def write_kl(folder: Path, *, seed: int = 0, stride: int = STRIDE, scale: float = 1.0) -> Path:
+    """Write a model folder of a fresh autoencoder, and return it."""
+    shape = {**KL, "multipliers": [1] * stride.bit_length()}
+    tree = {"kind": "tokenizer", "network": {"kind": "kl", **shape}, "size": 8, "scale": scale}
+    model: stored.TokenizerModel = config.load("model", tree)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        state = model.build().state_dict()
+    model.open({"model": model}, state, folder).save(folder)
+    return folder
+
+
+_KEPT = tempfile.TemporaryDirectory(prefix="mezzotint-")
+
+
+@cache
+def tiny_kl(stride: int = STRIDE) -> Path:
+    """Return the folder of one that is written once a process, and removed with it."""
+    return write_kl(Path(_KEPT.name) / str(stride), stride=stride)
