@@ -9,13 +9,14 @@ at GUIDED steps, which the table says.
 
 import argparse
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
+from pages import cell, markdown, put
 
 import mezzotint
 from mezzotint.draws import Draws
@@ -107,14 +108,6 @@ def values(report: Report) -> dict[str, float]:
     return found
 
 
-def cell(numbers: Sequence[float]) -> str:
-    """Return the mean of the seeds and half their difference."""
-    half = (max(numbers) - min(numbers)) / 2
-    mean = statistics.mean(numbers)
-    places = 3 if max(abs(v) for v in numbers) < 10 else 1
-    return f"{mean:.{places}f} ± {half:.{places}f}"
-
-
 def table(found: dict[Row, list[Report]]) -> str:
     """Return the Markdown table of a model."""
     first = next(iter(found.values()))[0]
@@ -124,7 +117,7 @@ def table(found: dict[Row, list[Report]]) -> str:
     shown = [s.name for s in first.scores if s.name not in {"density", "coverage"}]
     shown = [name for name in shown if not name.startswith("IS")] + ["memorised"]
     head = ["", "steps", "guidance", *shown]
-    body = [head, ["---"] * len(head)]
+    body = [head]
     for row in sorted(found, key=lambda r: (r.kind != "steps", r.value)):
         protocol = found[row][0].protocol
         kinds = [values(report) for report in found[row]]
@@ -134,7 +127,7 @@ def table(found: dict[Row, list[Report]]) -> str:
     floors = {s.name: s for s in first.scores}
     real = [f"{number(floors[n].floor)}" if n in floors else "0.05" for n in shown]
     body.append([f"real data against itself, n = {first.scores[0].floor_count:,}", "", "", *real])
-    return "\n".join(f"| {' | '.join(line)} |" for line in body) + "\n"
+    return markdown(body)
 
 
 def plots(name: str, found: dict[Row, list[Report]], metric: str) -> dict[str, str]:
@@ -160,17 +153,6 @@ def plots(name: str, found: dict[Row, list[Report]], metric: str) -> dict[str, s
             [series], label, metric, title, levels=level, **scale
         )
     return drawn
-
-
-def put(name: str, text: str) -> None:
-    """Replace what stands between the page's two marks of a model."""
-    page = PAGE.read_text("utf-8")
-    start, end = f"<!-- table {name} -->\n", f"<!-- end {name} -->"
-    before, _, rest = page.partition(start)
-    _, _, after = rest.partition(end)
-    if not rest or not after:
-        raise SystemExit(f"{PAGE}: no place for {name}; expected {start.strip()} … {end}")
-    write_text(PAGE, f"{before}{start}{text}{end}{after}")
 
 
 def main() -> None:
@@ -202,7 +184,7 @@ def main() -> None:
     text = table(found)
     print(text)
     if asked.write:
-        put(asked.model, text)
+        put(PAGE, asked.model, text)
         metric = next(iter(found.values()))[0].scores[0].name
         for file, drawing in plots(Path(asked.model).name, found, metric).items():
             write_text(ROOT / "docs" / "images" / file, drawing)

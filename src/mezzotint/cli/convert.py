@@ -1,11 +1,18 @@
 """`mezzotint convert`: a model in another form, with its card, and samples or measurements."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
 from mezzotint.cli import shared
+
+KL: Final = "kl"
+"""What official weights of KL autoencoders are from; they have no recipe."""
+
+Write = Callable[[Any, Path, bool], Path]
+"""From a model, a place, and whether what is there may be moved aside, to the file of tensors."""
 
 
 def convert(
@@ -13,22 +20,87 @@ def convert(
         list[str],
         typer.Argument(help="A zoo name, folder or file; several classifiers make a committee."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the model.")],
-    to: Annotated[str, typer.Option(help="fp32, or bf16: half the size.")] = "bf16",
+    out: Annotated[Path, typer.Option(help="Folder for the model; for official tensors, a file.")],
+    to: Annotated[
+        str, typer.Option(help="fp32; bf16: half the size; official: tensors by official names.")
+    ] = "bf16",
+    release: Annotated[
+        str | None,
+        typer.Option("--from", help="The file holds official weights: of a recipe, or kl."),
+    ] = None,
+    classes: Annotated[
+        Path | None, typer.Option(help="With --from: a text file with a class name a line.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("-o", help="With --from: such as tokenizer.source=FOLDER.")
+    ] = None,
     force: shared.Force = False,
     as_json: shared.Json = False,
 ) -> None:
     """Write a model that can be shared: weights, config, card, and samples or measurements."""
-    from mezzotint import averaged, checkpoint, classifier, config
+    from mezzotint import checkpoint, classifier, config
     from mezzotint.errors import ConfigError
 
-    if to not in averaged.DTYPES:
-        raise ConfigError(f"--to {to}: {config.nearest(to, averaged.DTYPES)}")
-    if len(models) == 1:
+    if to not in FORMS:
+        raise ConfigError(f"--to {to}: {config.nearest(to, FORMS)}")
+    if release is not None:
+        made = _imported(models, release, classes, settings or [])
+    elif classes is not None or settings:
+        raise ConfigError("--classes and -o say what official weights are; they need --from RECIPE")
+    elif len(models) == 1:
         made = checkpoint.open_model(models[0])
     else:
         made = classifier.committee([classifier.load(each) for each in models])
-    shared.fresh(out, force=force)
-    averaged.publish(made, out, averaged.DTYPES[to])
-    result = {"model": str(out), "bytes": (out / "model.safetensors").stat().st_size}
-    shared.result(result, as_json=as_json)
+    written = FORMS[to](made, out, force)
+    shared.result({"model": str(out), "bytes": written.stat().st_size}, as_json=as_json)
+
+
+def _imported(models: list[str], release: str, classes: Path | None, settings: list[str]) -> Any:
+    from mezzotint import config, recipe, releases
+    from mezzotint.errors import ConfigError, DataError
+    from mezzotint.official import kl
+
+    if len(models) != 1:
+        raise ConfigError(f"--from reads one file of official weights, got {len(models)}")
+    names = None
+    if classes is not None:
+        try:
+            names = classes.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{classes}: cannot be read ({error})") from None
+    if release == KL:
+        return kl.read_kl(models[0], config.build(kl.Reading, config.override({}, settings)))
+    tree = config.override(recipe.find(release), settings)
+    return releases.imported(Path(models[0]), tree, classes=names)
+
+
+def _published(dtype: str) -> Write:
+    def write(made: Any, out: Path, force: bool) -> Path:
+        from mezzotint import averaged, checkpoint
+
+        shared.fresh(out, force=force)
+        averaged.publish(made, out, averaged.DTYPES[dtype])
+        return out / checkpoint.WEIGHTS
+
+    return write
+
+
+def _official(made: Any, out: Path, force: bool) -> Path:
+    from mezzotint import checkpoint, releases
+    from mezzotint.errors import ConfigError
+    from mezzotint.generator import Generator
+
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"--out {out}: official tensors are one file; expected NAME.safetensors")
+    if not isinstance(made, Generator):
+        raise ConfigError("--to official: only generators have official names")
+    shared.fresh_file(out, force=force)
+    checkpoint.write_tensors(out, releases.exported(made), {})
+    return out
+
+
+FORMS: Final[Mapping[str, Write]] = {
+    "fp32": _published("fp32"),
+    "bf16": _published("bf16"),
+    "official": _official,
+}
