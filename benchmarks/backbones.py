@@ -37,7 +37,7 @@ from mezzotint.training.watch import HeldOut
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "backbones.md"
 RATES = (5e-4, 1e-3, 2e-3)
-PROBE, STEPS, BATCH = 500, 2_000, 32
+PROBE, STEPS, BATCH = 300, 1_200, 32
 SEEDS = (0, 1)
 COUNT = 2_000
 LOOKED_AT = 736
