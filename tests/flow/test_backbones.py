@@ -8,6 +8,7 @@ import torch
 from mezzotint import load
 from tests.laws import test_law_11_resume as law_11
 from tests.tiny import TREE, finish, tiny
+from tests.tokenizers import tiny_kl
 
 # A tiny model of each kind, laid over that of `TREE`: its network, and what else differs.
 MODELS: dict[str, dict[str, Any]] = {
@@ -83,3 +84,12 @@ def test_it_is_saved_and_loaded(trained, tmp_path):
     assert images.shape == (20, 3, 8, 8)
     assert len(images.flatten(1).unique(dim=0)) > 2, "after so few steps the classes hardly differ"
     assert torch.equal(load(tmp_path / "copy").sample(seeds=range(2)), images)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_it_trains_on_latents(tmp_path, kind):
+    """4 x 4 x 4 latents of 8 px images, as a stored tokenizer makes them."""
+    latent = {**tree(kind), "tokenizer": {"kind": "stored", "source": str(tiny_kl())}}
+    run = finish(tiny(tmp_path / "run", "train.steps=2", "train.sample_every=2", tree=latent))
+    assert run.recipe.model.network.channels == 4
+    assert load(run.folder).sample([3], seeds=[0]).shape == (1, 3, 8, 8)
