@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--dtypes", default="fp32,bf16")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--table", default="speed", help="its mark in the page")
     parser.add_argument("--write", action="store_true", help="put the table into docs/")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
@@ -109,7 +110,7 @@ def main() -> None:
     text = f"{bench.machine()}, median of {asked.rounds} rounds\n\n{markdown(lines)}"
     print(f"\n{text}")
     if asked.write:
-        put(PAGE, "speed", text)
+        put(PAGE, asked.table, text)
 
 
 if __name__ == "__main__":
