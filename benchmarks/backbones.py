@@ -9,27 +9,23 @@ image in velocity space, whatever a network was trained on, at the same images, 
 """
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from pages import cell, put
+from pages import cell, markdown, put
 from torch import Tensor
+from trials import measured, trained
 
 import mezzotint
 from mezzotint import bench, config, recipe
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.predictions import X0
 from mezzotint.diffusion.weightings import VelocitySpace
-from mezzotint.draws import Draws
-from mezzotint.evaluation.choices import Choices, class_shares, trained_on
-from mezzotint.evaluation.report import Report
-from mezzotint.evaluation.sources import open_source
-from mezzotint.run import Run
-from mezzotint.training.distributed import Ranks
+from mezzotint.evaluation.choices import trained_on
 from mezzotint.training.objectives import Denoising
 from mezzotint.training.plan import DenoisingPlan
 from mezzotint.training.watch import HeldOut
@@ -112,16 +108,7 @@ class Entry:
 
     def train(self, root: Path) -> Path:
         """Train what is missing; return the folder."""
-        run = Run(recipe.resolve(self.tree()), self.folder(root), ALONE)
-        run.open()
-        if not run.done:
-            for _ in run.fit():
-                pass
-            print(self.folder(root), flush=True)
-        return self.folder(root)
-
-
-ALONE = Ranks(0, 1, torch.device("cpu"))
+        return trained(self.tree(), self.folder(root))
 
 
 class Estimated(NetworkDenoiser):
@@ -163,28 +150,6 @@ def whole(root: Path, data: str, kind: str) -> list[Entry]:
     return [Entry(data, kind, rate, seed, STEPS) for seed in SEEDS]
 
 
-def measured(folder: Path, root: Path) -> Report:
-    """Draw samples of a run and measure them, or read what was measured."""
-    path = folder / "evaluation" / "report.json"
-    if path.exists():
-        return Report.read(path)
-    made = mezzotint.load(folder)
-    training, _, why = trained_on(made.tree)
-    if training is None:
-        raise SystemExit(f"{folder}: {why}")
-    shares = class_shares(training, made.classes)
-    draws = Draws(made, folder.name, folder / "evaluation" / "samples", COUNT, 0, 64, shares)
-    draws.open()
-    for _ in draws.draw():
-        pass
-    samples = open_source(str(draws.folder))
-    evaluator = Choices(cache=root / "features").evaluator(samples, training)
-    result = evaluator.report(samples, title=folder.name, command="benchmarks/backbones.py")
-    assert result is not None
-    result[0].write(path.parent, result[1])
-    return result[0]
-
-
 def speeds(root: Path, folders: Mapping[str, Path]) -> dict[str, tuple[float, float]]:
     """Return training and sampling images a second of each contestant, measured in turn."""
     runs = [str(folder) for folder in folders.values()]
@@ -207,7 +172,7 @@ def rows(root: Path, data: str) -> Iterator[list[str]]:
     fast = speeds(root, {kind: each[0].folder(root) for kind, each in runs.items()})
     for kind, entries in runs.items():
         folders = [each.folder(root) for each in entries]
-        reports = [measured(folder, root) for folder in folders]
+        reports = [measured(folder, root, COUNT) for folder in folders]
         scores = [{score.name: score.value for score in report.scores} for report in reports]
         names = [n for n in scores[0] if n.startswith("FD") or n == "class accuracy"]
         if kind == next(iter(runs)):
@@ -223,12 +188,6 @@ def rows(root: Path, data: str) -> Iterator[list[str]]:
             *(cell([each[name] for each in scores]) for name in names),
             *(f"{each:.0f}" for each in fast[kind]),
         ]
-
-
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    head, *body = lines
-    cut = ["---"] * len(head)
-    return "".join(f"| {' | '.join(each)} |\n" for each in (head, cut, *body))
 
 
 def main() -> None:

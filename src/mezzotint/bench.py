@@ -91,7 +91,7 @@ def sampling(
             "images/s": round(batch / seconds, 2),
             "ms/step": round(1000 * seconds / loaded[name].sampling.steps, 1),
             "steps": loaded[name].sampling.steps,
-            "peak MB": _peak(_sample_once, name, batch, device, label),
+            "peak MB": peak(_sample_once, name, batch, device, label),
         }
         for (name, label), seconds in medians.items()
     ]
@@ -138,7 +138,7 @@ def training(
             "batch": runs[pair].recipe.train.batch,
             "images/s": round(steps * runs[pair].recipe.train.batch / seconds, 1),
             "ms/step": round(1000 * seconds / steps, 1),
-            "peak MB": _peak(_train_once, *pair, device),
+            "peak MB": peak(_train_once, *pair, device),
         }
         for pair, seconds in medians.items()
     ]
@@ -183,7 +183,7 @@ def interleaved(jobs: Mapping[K, Callable[[], float]], rounds: int) -> dict[K, f
     return {key: statistics.median(each) for key, each in times.items()}
 
 
-def _peak(job: Callable[..., None], *arguments: object) -> int:
+def peak(job: Callable[..., None], *arguments: object) -> int:
     """Return the peak memory, in MB, of a process of its own that does a job once.
 
     On CUDA it is the device's memory; on Windows, 0: not known. The process starts afresh, for a

@@ -8,13 +8,15 @@ loss jumps at first: that is meant. LiT, arXiv 2501.12976, the fourth of its rul
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mezzotint.config import build
 from mezzotint.errors import CheckpointError, ConfigError
-from mezzotint.networks.dit import DiT
+from mezzotint.kinds import kind_of
+from mezzotint.networks.dit import DiT, DiTConfig
 from mezzotint.networks.lit import HEADS, LiT, LiTConfig
 
 
@@ -114,6 +116,27 @@ def lit_from_dit(
     state, record = inherit(network.state_dict(), student.state_dict())
     student.load_state_dict(state)
     return student.train(network.training), record
+
+
+def other_attention(
+    network: nn.Module, source: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> frozenset[str]:
+    """Return the names of the tensors that a network must not take, even where name and size fit.
+
+    They are those of attention, when one of the two networks is a DiT and the other a LiT.
+
+    Args:
+        network: that takes them.
+        source: config tree of the model that they are of.
+        tensors: of that model.
+    """
+    model = source.get("model")
+    theirs = model.get("network") if isinstance(model, Mapping) else None
+    kind = theirs.get("kind") if isinstance(theirs, Mapping) else None
+    ours = kind_of(type(getattr(network, "config", None)))
+    if {ours, kind} != {kind_of(DiTConfig), kind_of(LiTConfig)}:
+        return frozenset()
+    return frozenset(name for name in tensors if _of_attention(name))
 
 
 def _of_attention(name: str) -> bool:

@@ -16,7 +16,7 @@ import torch
 from pydantic import InstanceOf, model_validator
 from torch import nn
 
-from mezzotint import config
+from mezzotint import config, teacher
 from mezzotint.card import Product
 from mezzotint.classifier import Classifier, ClassifierConfig
 from mezzotint.config import Config, part
@@ -80,6 +80,10 @@ class Recipe(Config):
         sections = {name: getattr(self, name) for name in kept}
         return sections | {"classes": classes, "provenance": provenance}
 
+    def pinned(self, classes: tuple[str, ...]) -> Self:  # noqa: ARG002 (a generator's needs them)
+        """Return the recipe with what it refers to filled in."""
+        return self
+
     def changes(self, before: Mapping[str, Any]) -> list[str]:
         """Return the dotted names of what differs from another recipe's tree and matters to a run.
 
@@ -120,8 +124,17 @@ class GeneratorRecipe(Recipe):
             raise ValueError("train.drop needs model.network.null_row: true, or set it to 0")
         return self
 
+    def pinned(self, classes: tuple[str, ...]) -> Self:
+        """Fill in what its teacher is, once that is seen to fit."""
+        plan = teacher.pinned(self.train, self.model, self.tokenizer, classes)
+        return self.model_copy(update={"train": plan})
+
     def objective(self, network: nn.Module, device: torch.device) -> Denoising:
-        """Return the loss of a network that this recipe describes."""
+        """Return the loss of a network that this recipe describes, with its teacher's terms."""
+        return teacher.taught(self.denoising(network, device), self.train.teacher, device)
+
+    def denoising(self, network: nn.Module, device: torch.device) -> Denoising:
+        """Return the loss without a teacher, in which models can be compared."""
         model, plan = self.model, self.train
         denoiser = NetworkDenoiser(
             network, model.path, model.prediction, autocast=plan.autocast(device)
@@ -133,13 +146,13 @@ class GeneratorRecipe(Recipe):
     def held_out(self, network: nn.Module, device: torch.device, images: Images) -> dict[str, Any]:
         """Return the loss on held-out images."""
         watcher = HeldOut(images, self.train.validate_images, self.train.batch, self.train.seed)
-        return watcher.loss(self.objective(network, device))
+        return watcher.loss(self.denoising(network, device))
 
     def product(
         self, network: nn.Module, classes: tuple[str, ...], provenance: Mapping[str, Any]
     ) -> Generator:
         """Return a generator around a network."""
-        return Generator(
+        made = Generator(
             denoiser=NetworkDenoiser(network, self.model.path, self.model.prediction),
             tokenizer=self.tokenizer.build(),
             classes=classes,
@@ -147,6 +160,7 @@ class GeneratorRecipe(Recipe):
             null=self.model.null,
             tree=self.tree(classes, provenance),
         )
+        return teacher.beside(made, self.train.teacher)
 
 
 class ClassifierRecipe(Recipe):
@@ -240,7 +254,8 @@ def resolve(tree: Mapping[str, Any]) -> Recipe:
     known = {"channels": channels, "size": size, "num_classes": len(images.classes)}
     model["network"] = filled("model.network", model.get("network", {}), known)
     sections["model"] = model
-    return complete(sections | {"data": data, "tokenizer": tokenizer})
+    whole = complete(sections | {"data": data, "tokenizer": tokenizer})
+    return whole.pinned(images.classes)
 
 
 _PART: Final = "expected a kind, or a mapping with a kind"

@@ -19,6 +19,7 @@ import yaml
 from mezzotint import checkpoint, config
 from mezzotint.averaged import Averaged, export
 from mezzotint.card import Product, environment
+from mezzotint.convert import other_attention
 from mezzotint.data.loader import Loader, order_of
 from mezzotint.errors import ConfigError, OutputError
 from mezzotint.noise import mix
@@ -141,7 +142,8 @@ class Run:
     def _inherit(self, source: Path | str) -> None:
         tensors, tree = checkpoint.read_named(source)
         classes = tree.get("classes", ())
-        taken = transfer(self.network, tensors, classes, self.images.classes, source)
+        barred = other_attention(self.network, tree, tensors)
+        taken = transfer(self.network, tensors, classes, self.images.classes, source, barred)
         self.ema.restart()
         seen = tree.get("provenance", {}).get("seen", "an unknown number of")
         self.inherited = (

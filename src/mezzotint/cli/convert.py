@@ -11,6 +11,9 @@ from mezzotint.cli import shared
 KL: Final = "kl"
 """What official weights of KL autoencoders are from; they have no recipe."""
 
+LIT: Final = "lit"
+"""The form that changes the network; what it makes wants training."""
+
 Write = Callable[[Any, Path, bool], Path]
 """From a model, a place, and whether what is there may be moved aside, to the file of tensors."""
 
@@ -22,7 +25,10 @@ def convert(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the model; for official tensors, a file.")],
     to: Annotated[
-        str, typer.Option(help="fp32; bf16: half the size; official: tensors by official names.")
+        str,
+        typer.Option(
+            help="fp32; bf16: half the size; official: by official names; lit: a DiT as LiT."
+        ),
     ] = "bf16",
     release: Annotated[
         str | None,
@@ -33,6 +39,9 @@ def convert(
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("-o", help="With --from: such as tokenizer.source=FOLDER.")
+    ] = None,
+    heads: Annotated[
+        int | None, typer.Option(min=1, help="With --to lit: attention heads; few, a divisor.")
     ] = None,
     force: shared.Force = False,
     as_json: shared.Json = False,
@@ -51,6 +60,10 @@ def convert(
         made = checkpoint.open_model(models[0])
     else:
         made = classifier.committee([classifier.load(each) for each in models])
+    if to == LIT:
+        made = _lit(made, models, heads)
+    elif heads is not None:
+        raise ConfigError(f"--heads {heads}: says how many a LiT shall have; it needs --to lit")
     written = FORMS[to](made, out, force)
     shared.result({"model": str(out), "bytes": written.stat().st_size}, as_json=as_json)
 
@@ -85,6 +98,43 @@ def _published(dtype: str) -> Write:
     return write
 
 
+def _lit(made: Any, models: list[str], heads: int | None) -> Any:
+    """Make the LiT of a DiT's generator; say what is inherited, fresh and dropped."""
+    from dataclasses import replace
+
+    from mezzotint import config
+    from mezzotint.convert import lit_from_dit
+    from mezzotint.diffusion.denoiser import NetworkDenoiser
+    from mezzotint.errors import ConfigError
+    from mezzotint.generator import Generator
+
+    source = ", ".join(models)
+    denoiser = made.denoiser if isinstance(made, Generator) else None
+    if not isinstance(denoiser, NetworkDenoiser) or not isinstance(made, Generator):
+        raise ConfigError(f"{source}: --to lit: a LiT is made of a generator that is a DiT")
+    try:
+        network, record = lit_from_dit(denoiser.network, heads=heads)  # type: ignore[arg-type]
+    except ConfigError as error:
+        raise ConfigError(f"{source}: --to lit: {error}") from None
+    for line in record.words():
+        shared.say(line)
+    tree = config.dump(made.tree)
+    tree["model"]["network"] = config.dump(network.config)
+    told = {"source": source, "digest": made.digest, "inherited": record.words()}
+    tree["provenance"] = {"converted": told, "before": tree.get("provenance", {})}
+    student = NetworkDenoiser(network, denoiser.path, denoiser.prediction)
+    return replace(made, denoiser=student, tree=tree)
+
+
+def _exported(made: Any, out: Path, force: bool) -> Path:
+    """Write a model as it is; there is nothing to see yet of one that must still be trained."""
+    from mezzotint import averaged, checkpoint
+
+    shared.fresh(out, force=force)
+    averaged.export(made, out)
+    return out / checkpoint.WEIGHTS
+
+
 def _official(made: Any, out: Path, force: bool) -> Path:
     from mezzotint import checkpoint, releases
     from mezzotint.errors import ConfigError
@@ -103,4 +153,5 @@ FORMS: Final[Mapping[str, Write]] = {
     "fp32": _published("fp32"),
     "bf16": _published("bf16"),
     "official": _official,
+    LIT: _exported,
 }

@@ -14,8 +14,8 @@ _PLACES: Final = ("path", "root", "source")
 
 def lasting(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a recipe's tree must stay the same as long as a run lasts."""
-    train = {key: value for key, value in tree["train"].items() if key not in _FREE}
-    # Where pictures and tokenizer lie does not matter: what they are is compared by their digests.
+    train = {key: _placeless(value) for key, value in tree["train"].items() if key not in _FREE}
+    # Where pictures, tokenizer and teacher lie does not matter: digests tell what they are.
     data, tokenizer = _placeless(tree["data"]), _placeless(tree["tokenizer"])
     return {"model": tree["model"], "tokenizer": tokenizer, "data": data, "train": train}
 

@@ -5,7 +5,7 @@ Denoising draws a time and noise, and scores the prediction; classifying scores 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -149,8 +149,18 @@ class Denoising:
         step = path.step(t)
         truth = Truth(x0, eps, x, scales, None if step is None else step.like(x))
         out = self.denoiser.outputs(x, t, y.to(device))
-        each = self.denoiser.prediction.loss(out, truth)
+        each = self.score(out, truth, t, y.to(device))
         return Loss(each.mean(), each.detach(), level(t))
+
+    def score(
+        self,
+        out: Any,
+        truth: Truth,
+        t: Float[Tensor, "b"],  # noqa: ARG002 (a teacher is asked at the same t and y)
+        y: Int[Tensor, "b"],  # noqa: ARG002
+    ) -> Float[Tensor, "b"]:
+        """Score the network's outputs, one number an image."""
+        return self.denoiser.prediction.loss(out, truth)
 
 
 def level(t: Float[Tensor, "b"]) -> Int[Tensor, "b"]:

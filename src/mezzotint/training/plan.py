@@ -9,6 +9,7 @@ from torch import nn
 
 from mezzotint.config import Config, part
 from mezzotint.training.augment import Augmentation
+from mezzotint.training.distilled import Teacher
 from mezzotint.training.loop import LoopPlan
 from mezzotint.training.objectives import Times, UniformTimes
 from mezzotint.training.optim import ConstantRate, Decay, adamw, learning_rate
@@ -102,12 +103,14 @@ class DenoisingPlan(TrainPlan):
         times: how training times are drawn.
         flip: mirror half of the images.
         sample_every: steps between sample grids.
+        teacher: a trained model to learn from beside the data, or null.
     """
 
     drop: float = Field(default=0.1, ge=0, le=1)
     times: Annotated[Times, part("times")] = UniformTimes()
     flip: bool = False
     sample_every: int = Field(default=1000, ge=1)
+    teacher: Teacher | None = None
 
     def draws(self, step: int) -> bool:
         """Return whether samples are drawn after a step."""

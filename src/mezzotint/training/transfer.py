@@ -5,7 +5,7 @@ class is filled row by row: a class takes the row of the class of the same name,
 that of the null class. Everything else stays freshly initialised.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +57,7 @@ def transfer(
     known: Sequence[str],
     wanted: Sequence[str],
     source: object = "the other model",
+    barred: Container[str] = (),
 ) -> Transfer:
     """Fill a freshly initialised network with what fits of another one's tensors, in place.
 
@@ -66,16 +67,18 @@ def transfer(
         known: the other's class names, in the order of its rows.
         wanted: this one's class names.
         source: where the tensors come from, for the complaint.
+        barred: names of tensors that are not taken though they may fit.
 
     Raises:
         CheckpointError: nothing fits; it is of another architecture.
     """
     own = network.state_dict()
+    offered = {name for name in tensors if name not in barred}
     rows: tuple[str, ...] = getattr(network, "class_rows", ())
     kept = {
         name
         for name, tensor in own.items()
-        if name in tensors and name not in rows and tensors[name].shape == tensor.shape
+        if name in offered and name not in rows and tensors[name].shape == tensor.shape
     }
     if not any(own[name].dim() > 1 for name in kept):  # biases of equal length mean nothing
         raise CheckpointError(f"{source}: nothing fits: no tensor has the name and size of ours")
