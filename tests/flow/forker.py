@@ -41,6 +41,10 @@ def serve() -> None:
         print(word(status), flush=True)
 
 
+HANGING = "hanging"
+"""The file that says a run hangs now; asked before that, it would stop politely."""
+
+
 def disturb(child: int, job: dict) -> None:
     """Send a run the signals that its job speaks of."""
     if "after" in job:
@@ -71,7 +75,9 @@ def work(job: dict) -> int:
         with stopping() as stop:
             run.open()
             for _ in run.fit(stop):
-                time.sleep(60 if job.get("hang") else 0)
+                if job.get("hang"):
+                    (Path(job["folder"]) / HANGING).touch()
+                    time.sleep(60)
     except BaseException:  # noqa: BLE001 (a fork must not go on as the server)
         if not job.get("hang"):
             traceback.print_exc()

@@ -17,6 +17,7 @@ import torch
 
 from mezzotint.checkpoint import read_tensors
 from mezzotint.training import resume
+from tests.flow.forker import HANGING
 from tests.house.source import ROOT
 
 KILLS = 30
@@ -139,6 +140,5 @@ def test_a_run_that_is_asked_to_stop_saves_and_leaves(forker, whole, tmp_path, a
 
 def test_a_second_ctrl_c_quits_at_once(forker, tmp_path):
     started = time.monotonic()
-    once = "resume/step_000000001.safetensors"
-    assert forker(tmp_path, ask=signal.SIGINT, once=once, hang=True) == "failed"
+    assert forker(tmp_path, ask=signal.SIGINT, once=HANGING, hang=True) == "failed"
     assert time.monotonic() - started < 30
