@@ -1,7 +1,7 @@
 """The table of docs/backbones.md: backbones at equal parameters, images, order, times and noise.
 
-    python benchmarks/backbones.py emoji --train            # trains what is missing; goes on
-    python benchmarks/backbones.py emoji --write            # draws, measures, writes the table
+    python benchmarks/backbones.py emoji --train      # trains and measures what is missing
+    python benchmarks/backbones.py emoji --write      # and writes the table
 
 Every contestant tries each of RATES for PROBE steps with the first seed; the rate with the lowest
 held-out loss is its own in the whole runs. The held-out loss is that of the estimate of the clean
@@ -10,12 +10,13 @@ image in velocity space, whatever a network was trained on, at the same images, 
 
 import argparse
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from kept import kept
 from pages import cell, markdown, put
 from torch import Tensor
 from trials import measured, trained
@@ -32,7 +33,7 @@ from mezzotint.training.watch import HeldOut
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "backbones.md"
-RATES = (5e-4, 1e-3, 2e-3)
+RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 PROBE, STEPS, BATCH = 300, 1_200, 32
 SEEDS = (0, 1)
 COUNT = 2_000
@@ -70,8 +71,12 @@ class Entry:
     seed: int
     steps: int
 
+    @property
+    def name(self) -> str:
+        return f"{self.kind}-lr-{self.rate:g}-seed-{self.seed}-{self.steps}"
+
     def folder(self, root: Path) -> Path:
-        return root / self.data / f"{self.kind}-lr-{self.rate:g}-seed-{self.seed}-{self.steps}"
+        return root / self.data / self.name
 
     def tree(self) -> dict[str, Any]:
         """Return the recipe."""
@@ -110,6 +115,23 @@ class Entry:
         """Train what is missing; return the folder."""
         return trained(self.tree(), self.folder(root))
 
+    def loss(self, root: Path) -> float:
+        """Return the held-out loss at the end."""
+        figures = kept(
+            f"backbones/{self.data}/{self.name}",
+            self.tree(),
+            lambda: {"held-out loss": held_out(self.train(root))},
+        )
+        return float(figures["held-out loss"])
+
+    def scores(self, root: Path) -> dict[str, float]:
+        """Return what an evaluation says of samples."""
+        return kept(
+            f"backbones/{self.data}/{self.name}-samples",
+            {"run": self.tree(), "count": COUNT},
+            lambda: {s.name: s.value for s in measured(self.train(root), root, COUNT).scores},
+        )
+
 
 class Estimated(NetworkDenoiser):
     """A denoiser that is scored by its estimate of the clean image, whatever its network says."""
@@ -142,7 +164,7 @@ def probes(data: str, kind: str) -> list[Entry]:
 
 def chosen_rate(root: Path, data: str, kind: str) -> float:
     """Return the rate whose probe ends lowest."""
-    return min(probes(data, kind), key=lambda each: held_out(each.train(root))).rate
+    return min(probes(data, kind), key=lambda each: each.loss(root)).rate
 
 
 def whole(root: Path, data: str, kind: str) -> list[Entry]:
@@ -150,41 +172,42 @@ def whole(root: Path, data: str, kind: str) -> list[Entry]:
     return [Entry(data, kind, rate, seed, STEPS) for seed in SEEDS]
 
 
-def speeds(root: Path, folders: Mapping[str, Path]) -> dict[str, tuple[float, float]]:
-    """Return training and sampling images a second of each contestant, measured in turn."""
-    runs = [str(folder) for folder in folders.values()]
+def speeds(root: Path, entries: Mapping[str, Entry]) -> dict[str, tuple[float, float]]:
+    """Return training and sampling images a second of each contestant, measured in turn.
+
+    Weights do not matter here: two steps make a run that can be sampled.
+    """
+    short = {kind: replace(each, steps=2) for kind, each in entries.items()}
+    runs = [str(each.train(root)) for each in short.values()]
     sampled = bench.sampling(runs, dtypes=["fp32"], batch=32, rounds=3, device="cpu")
     recipes = []
-    for kind, folder in folders.items():
+    for kind, each in entries.items():
         recipes.append(root / f"{kind}-speed.yaml")
-        tree = config.read(folder / "config.yaml")
-        recipes[-1].write_text(yaml.safe_dump(tree))
+        recipes[-1].write_text(yaml.safe_dump(each.tree()))
     trained = bench.training(
         [str(path) for path in recipes], dtypes=["fp32"], steps=5, rounds=3, device="cpu"
     )
-    pairs = zip(folders, trained, sampled, strict=True)
+    pairs = zip(short, trained, sampled, strict=True)
     return {kind: (t["images/s"], s["images/s"]) for kind, t, s in pairs}
 
 
 def rows(root: Path, data: str) -> Iterator[list[str]]:
     """Yield the table of a data set, line by line."""
     runs = {kind: whole(root, data, kind) for kind in NETWORKS}
-    fast = speeds(root, {kind: each[0].folder(root) for kind, each in runs.items()})
+    fast = speeds(root, {kind: each[0] for kind, each in runs.items()})
     for kind, entries in runs.items():
-        folders = [each.folder(root) for each in entries]
-        reports = [measured(folder, root, COUNT) for folder in folders]
-        scores = [{score.name: score.value for score in report.scores} for report in reports]
+        scores = [each.scores(root) for each in entries]
         names = [n for n in scores[0] if n.startswith("FD") or n == "class accuracy"]
         if kind == next(iter(runs)):
             yield ["", "parameters", "multiply-adds", "rate", "held-out loss", *names,
                    "training images/s", "sampling images/s"]  # fmt: skip
-        cost = mezzotint.load(folders[0]).cost()
+        cost = mezzotint.load(replace(entries[0], steps=2).folder(root)).cost()
         yield [
             kind,
             f"{cost['parameters']:,}",
             f"{cost['multiply_adds'] / 1e6:.1f} M",
             f"{entries[0].rate:g}",
-            cell([held_out(folder) for folder in folders]),
+            cell([each.loss(root) for each in entries]),
             *(cell([each[name] for each in scores]) for name in names),
             *(f"{each:.0f}" for each in fast[kind]),
         ]
@@ -194,7 +217,7 @@ def main() -> None:
     """Train what is missing, or write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", choices=DATA)
-    parser.add_argument("--train", action="store_true", help="only train what is missing")
+    parser.add_argument("--train", action="store_true", help="only train and measure")
     parser.add_argument("--only", choices=NETWORKS, help="one contestant")
     parser.add_argument("--write", action="store_true", help="put the table into docs/")
     parser.add_argument("--root", type=Path, default=ROOT / "runs" / "backbones")
@@ -204,7 +227,8 @@ def main() -> None:
     kinds = [asked.only] if asked.only else list(NETWORKS)
     for kind in kinds:
         for entry in whole(asked.root, asked.data, kind):
-            entry.train(asked.root)
+            entry.loss(asked.root)
+            entry.scores(asked.root)
     if asked.train:
         return
     table = markdown(list(rows(asked.root, asked.data)))

@@ -3,8 +3,8 @@
     python benchmarks/evaluation.py emoji-dit-tiny            # draws what is missing, and measures
     python benchmarks/evaluation.py emoji-dit-tiny --write    # and puts table and plots into docs/
 
-A stopped run goes on where it was: samples lie in shards, reports are made once. Guidance is swept
-at GUIDED steps, which the table says.
+A stopped run goes on where it was: samples lie in shards, figures are made once and kept in
+benchmarks/results. Guidance is swept at GUIDED steps, which the table says.
 """
 
 import argparse
@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from kept import kept, known
 from pages import cell, markdown, put
 
 import mezzotint
+from mezzotint import config
 from mezzotint.draws import Draws
 from mezzotint.evaluation.choices import Choices, class_shares, trained_on
 from mezzotint.evaluation.plots import Level, Logarithmic, Series, lines
-from mezzotint.evaluation.provenance import protocol
-from mezzotint.evaluation.report import Report, refuse_unlike
 from mezzotint.evaluation.sources import Source, open_source
 from mezzotint.evaluation.wording import number
 from mezzotint.files import write_text
@@ -84,63 +84,87 @@ def training_of(name: str, made: Mapping[str, Any]) -> Source:
     return training
 
 
-def measure(name: str, row: Row, seed: int, root: Path, batch: int) -> Report:
-    """Draw and measure, or read what was measured."""
-    out = row.folder(root, seed)
+def measure(name: str, row: Row, seed: int, root: Path, batch: int) -> dict[str, Any]:
+    """Draw and measure; return what the table and the plots show."""
     samples = open_source(str(draw(name, row, seed, root, batch)))
-    training = training_of(name, samples.made)
-    evaluator = Choices(cache=root / "features").evaluator(samples, training)
-    extractor, judge = evaluator.extractor, evaluator.judge
-    wanted = protocol(samples, COUNT, training, extractor, judge)
-    if (out / "report.json").exists():
-        found = Report.read(out / "report.json")
-        if found.protocol == wanted:  # the same weights, judge and reference as today
-            return found
+    evaluator = Choices(cache=root / "features").evaluator(samples, training_of(name, samples.made))
     title = f"{name}, {row.kind} {row.value:g}, seeds from {seed}"
     result = evaluator.report(samples, title=title, command=f"benchmarks/evaluation.py {name}")
     assert result is not None
-    result[0].write(out, result[1])
-    return result[0]
-
-
-def values(report: Report) -> dict[str, float]:
-    """Return what a table shows of a report."""
+    report = result[0]
+    report.write(row.folder(root, seed), result[1])
     found = {score.name: score.value for score in report.scores}
     if report.memorisation is not None:
         found["memorised"] = report.memorisation.share
-    return found
+    how = report.protocol
+    return {
+        "steps": how.steps,
+        "guidance": how.guidance,
+        "against": [how.extractor_digest, how.judge_digest, how.reference_digest],
+        "values": found,
+        "floors": {score.name: score.floor for score in report.scores},
+        "floor_count": report.scores[0].floor_count,
+    }
 
 
-def table(found: dict[Row, list[Report]]) -> str:
+@dataclass(frozen=True)
+class Kept:
+    """The figures of one row and seed."""
+
+    name: str
+    row: Row
+    seed: int
+    root: Path
+    batch: int
+
+    @property
+    def of(self) -> dict[str, Any]:
+        """All that the figures depend on."""
+        return config.dump(self.draws().manifest())
+
+    @property
+    def place(self) -> str:
+        return f"evaluation/{self.name}/{self.row.folder(Path(), self.seed)}"
+
+    def draws(self) -> Draws:
+        return draws_of(self.name, self.row, self.seed, self.root, self.batch)
+
+    def there(self) -> bool:
+        """Tell whether nothing need be drawn any more."""
+        return known(self.place, self.of) is not None or not self.draws().missing()
+
+    def figures(self) -> dict[str, Any]:
+        parts = (self.name, self.row, self.seed, self.root, self.batch)
+        return kept(self.place, self.of, lambda: measure(*parts))
+
+
+def table(found: Mapping[Row, Sequence[Mapping[str, Any]]]) -> str:
     """Return the Markdown table of a model."""
     first = next(iter(found.values()))[0]
-    for reports in found.values():
-        for report in reports:
-            refuse_unlike(first, report)
-    shown = [s.name for s in first.scores if s.name not in {"density", "coverage"}]
-    shown = [name for name in shown if not name.startswith("IS")] + ["memorised"]
-    head = ["", "steps", "guidance", *shown]
-    body = [head]
+    if any(each["against"] != first["against"] for row in found.values() for each in row):
+        raise SystemExit("rows of another judge or reference; remove them from benchmarks/results")
+    hidden = ("density", "coverage", "IS")
+    shown = [name for name in first["values"] if not name.startswith(hidden)]
+    body = [["", "steps", "guidance", *shown]]
     for row in sorted(found, key=lambda r: (r.kind != "steps", r.value)):
-        protocol = found[row][0].protocol
-        kinds = [values(report) for report in found[row]]
-        label = "steps" if row.kind == "steps" else "guidance"
-        cells = [cell([each[name] for each in kinds]) for name in shown]
-        body.append([label, str(protocol.steps), str(protocol.guidance), *cells])
-    floors = {s.name: s for s in first.scores}
-    real = [f"{number(floors[n].floor)}" if n in floors else "0.05" for n in shown]
-    body.append([f"real data against itself, n = {first.scores[0].floor_count:,}", "", "", *real])
+        each = found[row][0]
+        cells = [cell([seed["values"][name] for seed in found[row]]) for name in shown]
+        body.append([row.kind, str(each["steps"]), str(each["guidance"]), *cells])
+    real = [number(first["floors"].get(name, 0.05)) for name in shown]
+    body.append([f"real data against itself, n = {first['floor_count']:,}", "", "", *real])
     return markdown(body)
 
 
-def plots(name: str, found: dict[Row, list[Report]], metric: str) -> dict[str, str]:
+def plots(
+    name: str, found: Mapping[Row, Sequence[Mapping[str, Any]]], metric: str
+) -> dict[str, str]:
     """Return the figures of a model as SVG, by file name."""
     drawn = {}
     for kind, label in (("steps", "sampling steps"), ("guidance", "guidance scale")):
         rows = sorted((r for r in found if r.kind == kind), key=lambda r: r.value)
         if len(rows) < 2:
             continue
-        sets = [[values(report)[metric] for report in found[row]] for row in rows]
+        sets = [[each["values"][metric] for each in found[row]] for row in rows]
         series = Series(
             name,
             tuple(row.value for row in rows),
@@ -148,8 +172,8 @@ def plots(name: str, found: dict[Row, list[Report]], metric: str) -> dict[str, s
             tuple(min(each) for each in sets),
             tuple(max(each) for each in sets),
         )
-        floor = next(s for r in found.values() for s in r[0].scores if s.name == metric)
-        level = [Level(f"real data, n = {floor.floor_count}", floor.floor or 0.0)]
+        first = found[rows[0]][0]
+        level = [Level(f"real data, n = {first['floor_count']}", first["floors"][metric] or 0.0)]
         title = f"{name}: {metric} against {label}"
         scale = {"x_scale": Logarithmic()} if kind == "steps" else {}
         drawn[f"evaluation-{name}-{kind}.svg"] = lines(
@@ -175,20 +199,21 @@ def main() -> None:
     rows = [row for row in ROWS if asked.only in {None, row.kind}]
     if asked.draw:
         for row, seed in product(rows, SEEDS):
-            print(draw(asked.model, row, seed, root, asked.batch), flush=True)
+            if not Kept(asked.model, row, seed, root, asked.batch).there():
+                print(draw(asked.model, row, seed, root, asked.batch), flush=True)
         return
-    found: dict[Row, list[Report]] = {}
+    found: dict[Row, list[dict[str, Any]]] = {}
     for row in rows:
-        draws = [draws_of(asked.model, row, seed, root, asked.batch) for seed in SEEDS]
-        if asked.done and any(each.missing() for each in draws):
+        cells = [Kept(asked.model, row, seed, root, asked.batch) for seed in SEEDS]
+        if asked.done and not all(each.there() for each in cells):
             continue
-        found[row] = [measure(asked.model, row, seed, root, asked.batch) for seed in SEEDS]
-        print(row.kind, row.value, values(found[row][0]), flush=True)
+        found[row] = [each.figures() for each in cells]
+        print(row.kind, row.value, found[row][0]["values"], flush=True)
     text = table(found)
     print(text)
     if asked.write:
         put(PAGE, asked.model, text)
-        metric = next(iter(found.values()))[0].scores[0].name
+        metric = next(iter(next(iter(found.values()))[0]["values"]))
         for file, drawing in plots(Path(asked.model).name, found, metric).items():
             write_text(ROOT / "docs" / "images" / file, drawing)
 
