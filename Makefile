@@ -3,10 +3,12 @@
 #   PYTHON=python3.12        the interpreter that makes .venv
 #   PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'    how pip finds torch: here, the CPU wheels
 #   PYTEST_ARGS='-x -k dit'  passed to pytest by `make test`
+#   WORKERS=8                processes that `make test` deals the tests out to; 0 is this one alone
 
 PYTHON      ?= python3
 PIP_ARGS    ?=
 PYTEST_ARGS ?=
+WORKERS     ?= 2
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -42,7 +44,7 @@ house: $(DEV)
 	$(BIN)/pytest -q tests/house
 
 test: $(DEV)  ## everything a contributor must pass
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 format: $(DEV)  ## rewrite the code as ruff formats it
 	$(BIN)/ruff format .
