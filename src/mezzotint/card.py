@@ -84,7 +84,8 @@ def model_card(name: str, tree: Mapping[str, Any], picture: str = "") -> str:
 
 
 def _about(tree: Mapping[str, Any]) -> Iterator[str]:
-    classes, kind = tree["classes"], tree["model"]["network"]["kind"]
+    classes, model = tree["classes"], tree["model"]
+    kind = " and a ".join(each["network"]["kind"] for each in model.get("models", [model]))
     what = kind if "sampling" in tree else f"{kind} classifier"
     yield (
         f"A {what} on {tree['tokenizer']['kind']}, {len(classes) or 'no'} classes. "

@@ -192,12 +192,13 @@ def read_named(source: Path | str, kind: str | None = None) -> tuple[Tensors, Tr
     return read_model(path)
 
 
-def open_model(source: Path | str, kind: str | None = None) -> Any:
+def open_model(source: Path | str, kind: str | None = None, *also: str) -> Any:
     """Load what a model is for: the generator or classifier that its config opens it as.
 
     Args:
         source: see `read_named`.
         kind: the kind of model that is wanted; None means any.
+        also: further kinds that will do.
 
     Raises:
         CheckpointError: nothing is there, or it is not a model, or one of another kind.
@@ -208,7 +209,7 @@ def open_model(source: Path | str, kind: str | None = None) -> Any:
         found = kinds.kind_of(type(model))
         if found is None:
             raise ConfigError("model: missing, expected a mapping with a kind")
-        if kind not in {None, found}:
+        if kind is not None and found not in {kind, *also}:
             others = ", ".join(zoo(kind)) or "one of your own"
             raise CheckpointError(
                 f"{source}: a {found} model, but a {kind} model is wanted here, such as {others}"

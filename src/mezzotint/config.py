@@ -247,6 +247,12 @@ def shown(value: Any) -> str:
     return "nothing" if value is None else type(value).__name__
 
 
+def few(names: Sequence[str]) -> str:
+    """Say how many names there are, and the first of them: "14 (animal, flag, food, …)"."""
+    first = ", ".join(names[:3]) or "none"
+    return f"{len(names)} ({first}{', …' if len(names) > 3 else ''})"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which known names look like `name`."""
     known = sorted(known)
@@ -261,6 +267,7 @@ __all__ = [
     "build",
     "differences",
     "dump",
+    "few",
     "field_names",
     "load",
     "load_at",

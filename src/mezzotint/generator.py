@@ -18,9 +18,9 @@ from pydantic import InstanceOf, model_validator
 from torch import Tensor, nn
 
 from mezzotint import checkpoint, config
-from mezzotint.card import cost
 from mezzotint.config import Config, part
 from mezzotint.data.draw import grid
+from mezzotint.diffusion.allocation import COUNT, Rule
 from mezzotint.diffusion.denoiser import Denoiser, NetworkDenoiser
 from mezzotint.diffusion.guidance import ClassifierFree, Constant
 from mezzotint.diffusion.paths import Linear, Path
@@ -31,6 +31,7 @@ from mezzotint.errors import DataError
 from mezzotint.networks.base import NetworkConfig
 from mezzotint.noise import SeededNoise
 from mezzotint.sampling import Sampling, Settings
+from mezzotint.stitching import cost_of, members, on_grid, paired, stitch
 from mezzotint.tokenizers.base import Tokenizer, TokenizerConfig
 
 _CELLS, _SIDE = 8, 64  # classes and seeds of a sheet; smaller images are enlarged to about this
@@ -66,6 +67,10 @@ class DiffusionConfig(Config):
     def build(self) -> NetworkDenoiser:
         """Make the denoiser, with a fresh network."""
         return NetworkDenoiser(self.network.build(), self.path, self.prediction)
+
+    def held(self, denoiser: Any) -> nn.Module:
+        """Return the module whose tensors a file keeps."""
+        return denoiser.network
 
     def open(
         self, tree: Mapping[str, Any], tensors: Mapping[str, Tensor], source: object
@@ -198,7 +203,24 @@ class Generator:
         y, noise = torch.tensor(labels, device=self.device), SeededNoise(seeds)
         x = noise(torch.empty(len(seeds), *self.tokenizer.spec.shape, device=self.device))
         grid = self.sampling.grid(self.denoiser.path, self.sampling.steps)
-        yield from self.sampling.sampler(self.guided, x, y, grid, noise)
+        walked = replace(self, denoiser=on_grid(self.denoiser, grid)).guided
+        yield from self.sampling.sampler(walked, x, y, grid, noise)
+
+    def stitch_with(
+        self, small: "Generator", fraction: float, *more: "Generator | float", rule: Rule = COUNT
+    ) -> "Generator":
+        """Return a generator whose first, noisy steps are those of smaller ones (T-Stitch).
+
+        Args:
+            small: runs next to noise.
+            fraction: of the steps that it takes, 0 to 1; this generator takes what is left.
+            more: further generators, each with its fraction, in the order of their turns.
+            rule: how the fractions become steps; see `mezzotint.diffusion.allocation`.
+
+        Raises:
+            ConfigError: other noise schedule, latents or classes; fractions above 1 together.
+        """
+        return stitch(self, paired(Generator, (small, fraction, *more)), rule)
 
     @property
     def guided(self) -> Denoiser:
@@ -216,15 +238,15 @@ class Generator:
 
     def to(self, device: str | torch.device, *, autocast: torch.dtype | None = None) -> Self:
         """Move the network to a device, and let it compute in another dtype there."""
-        if isinstance(self.denoiser, NetworkDenoiser):
-            self.denoiser.to(device)
-            self.denoiser.autocast = autocast
+        for each in members(self.denoiser):
+            each.to(device)
+            each.autocast = autocast
         return self
 
     def compiled(self) -> Self:
         """Compile the network in place; the first batch of each size then takes longer."""
-        if isinstance(self.denoiser, NetworkDenoiser):
-            self.denoiser.network.compile()  # type: ignore[attr-defined]
+        for each in members(self.denoiser):
+            each.network.compile()  # type: ignore[attr-defined]
         return self
 
     def save(self, folder: FilePath | str, *, dtype: torch.dtype | None = None) -> None:
@@ -234,9 +256,10 @@ class Generator:
             folder: made if it is missing.
             dtype: of the trained tensors in the file, such as torch.bfloat16; theirs by default.
         """
-        model: DiffusionConfig = config.load("model", self.tree["model"])
-        network = self.denoiser.network  # type: ignore[attr-defined]
-        tensors = checkpoint.trained_as(dtype, network, model.network.build)
+        model = config.load("model", self.tree["model"])
+        tensors = checkpoint.trained_as(
+            dtype, model.held(self.denoiser), lambda: model.held(model.build())
+        )
         changed = {"classes": self.classes, "sampling": self.sampling}
         checkpoint.write_model(FilePath(folder), tensors, {**self.tree, **changed})
 
@@ -254,7 +277,7 @@ class Generator:
     def cost(self) -> dict[str, int]:
         """Return parameters, and multiply-adds of one network evaluation of one image."""
         x = torch.zeros(1, *self.tokenizer.spec.shape, device=self.device)
-        return cost(self.denoiser.network, x, x.new_zeros(1), x.new_zeros(1, dtype=torch.int64))  # type: ignore[attr-defined]
+        return cost_of(self.denoiser, x)
 
 
 class _Stored(Config):
@@ -273,5 +296,5 @@ def load(source: FilePath | str) -> Generator:
     Raises:
         CheckpointError: nothing is there, or it is not a generator.
     """
-    found: Generator = checkpoint.open_model(source, "diffusion")
+    found: Generator = checkpoint.open_model(source, "diffusion", "stitched")
     return found

@@ -47,6 +47,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
     },
     "model": {
         "diffusion": "mezzotint.generator:DiffusionConfig",
+        "stitched": "mezzotint.stitching:StitchedConfig",
         "classifier": "mezzotint.classifier:ClassifierConfig",
         "tokenizer": "mezzotint.stored:TokenizerModel",
     },
@@ -101,6 +102,15 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "euler-maruyama": "mezzotint.diffusion.sde:EulerMaruyama",
         "dpm-solver": "mezzotint.diffusion.dpm:DPMSolver",
         "dpm-solver-multistep": "mezzotint.diffusion.dpm:DPMSolverMultistep",
+    },
+    "allocation": {
+        "count": "mezzotint.diffusion.allocation:Count",
+        "official": "mezzotint.diffusion.allocation:Official",
+        "official-pair": "mezzotint.diffusion.allocation:OfficialPair",
+        "official-list": "mezzotint.diffusion.allocation:OfficialList",
+        "latent-diffusion": "mezzotint.diffusion.allocation:LatentDiffusion",
+        "diffusers": "mezzotint.diffusion.allocation:Diffusers",
+        "lcm": "mezzotint.diffusion.allocation:LCM",
     },
     "rule": {
         "euler": "mezzotint.diffusion.ode:Euler",

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mezzotint import checkpoint, config
 from mezzotint.data.unlabelled import Unlabelled
+from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.digest import digest_of_file
 from mezzotint.errors import ConfigError
 from mezzotint.generator import DiffusionConfig, Generator
@@ -91,6 +92,8 @@ def exported(made: Generator) -> dict[str, Tensor]:
         ConfigError: its network has no release.
     """
     model = config.load("model", made.tree["model"])
+    if not isinstance(made.denoiser, NetworkDenoiser):
+        raise ConfigError("a stitched model has no release; export its models one by one")
     kind = config.dump(model)["network"]["kind"]
     found: dict[str, Tensor] = release_of(kind).to_official(made.denoiser.network.state_dict())  # type: ignore[attr-defined]
     return found

@@ -121,7 +121,7 @@ def _unlike(
     if _unplaced(config.load("tokenizer", tree["tokenizer"])) != _unplaced(tokenizer):
         yield "its tokenizer is another one"
     if tuple(made.classes) != tuple(classes):
-        yield f"its classes are {_few(made.classes)}, the student's {_few(classes)}"
+        yield f"its classes are {config.few(made.classes)}, the student's {config.few(classes)}"
 
 
 def _space(prediction: Any) -> Any:
@@ -132,11 +132,6 @@ def _space(prediction: Any) -> Any:
 
 def _unplaced(tokenizer: TokenizerConfig) -> dict[str, Any]:
     return {name: value for name, value in config.dump(tokenizer).items() if name != "source"}
-
-
-def _few(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:3]) or "none"
-    return f"{len(names)} ({shown}{', …' if len(names) > 3 else ''})"
 
 
 __all__ = ["beside", "opened", "pinned", "taught"]

@@ -46,6 +46,10 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("model", "diffusion"): {"network": NETWORK},
     ("model", "classifier"): {"network": {"kind": "residual", **CLASSIFIER}, "mirrored": True},
+    ("model", "stitched"): {
+        "models": [{"kind": "diffusion", "network": NETWORK}] * 2,
+        "fractions": [0.25, 0.75],
+    },
     ("network", "kl"): KL,
     ("model", "tokenizer"): {"network": {"kind": "kl", **KL}, "size": 4},
     ("tokenizer", "pixels"): {"size": 4},
