@@ -89,9 +89,25 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "nested": "mezzotint.diffusion.dpm:Nested",
     },
     "scale": {
-        "constant": "mezzotint.diffusion.guidance:Constant",
-        "interval": "mezzotint.diffusion.guidance:Interval",
-        "power-cosine": "mezzotint.diffusion.guidance:PowerCosine",
+        "constant": "mezzotint.diffusion.scales:Constant",
+        "interval": "mezzotint.diffusion.scales:Interval",
+        "power-cosine": "mezzotint.diffusion.scales:PowerCosine",
+        "linear": "mezzotint.diffusion.scales:LinearRise",
+        "cosine": "mezzotint.diffusion.scales:CosineRise",
+        "weighted": "mezzotint.diffusion.scales:Weighted",
+    },
+    "direction": {
+        "plain": "mezzotint.diffusion.directions:Plain",
+        "rescaled": "mezzotint.diffusion.directions:Rescaled",
+        "projected": "mezzotint.diffusion.directions:Projected",
+        "zero-star": "mezzotint.diffusion.directions:ZeroStar",
+        "tangential": "mezzotint.diffusion.directions:Tangential",
+        "damped": "mezzotint.diffusion.directions:Damped",
+    },
+    "space": {
+        "noise": "mezzotint.diffusion.spaces:NoiseSpace",
+        "image": "mezzotint.diffusion.spaces:ImageSpace",
+        "velocity": "mezzotint.diffusion.spaces:VelocitySpace",
     },
     "sampler": {
         "ancestral": "mezzotint.diffusion.samplers:Ancestral",

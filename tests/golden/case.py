@@ -137,7 +137,18 @@ def find(path: Path) -> Found:
 
 def due(system: str) -> bool:
     """Say whether a case is of a system that this project has."""
-    return system in {"dit", "sit", "uvit", "dico", "dimr", "adm", "lit", "t_stitch"}
+    return system in {
+        "adm",
+        "dico",
+        "dimr",
+        "dit",
+        "guidance",
+        "lit",
+        "ppap",
+        "sit",
+        "t_stitch",
+        "uvit",
+    }
 
 
 def files(folders: list[Path]) -> Iterator[Path]:

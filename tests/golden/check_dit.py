@@ -38,7 +38,11 @@ FORWARD = 2e-5
 STEP = 1e-5  # times max(1, |out|)
 CHAIN = 1e-5  # of the largest value of the chain
 EXACT = 1e-12
-SCHEDULES: dict[str, Any] = {"linear": LinearBetas(), "squaredcos_cap_v2": CosineBetas()}
+SCHEDULES: dict[str, Any] = {
+    "linear": LinearBetas(),
+    "squaredcos_cap_v2": CosineBetas(),
+    "cosine": CosineBetas(),  # ADM's name of it
+}
 NO_LABELS = torch.zeros(1, dtype=torch.long)
 
 

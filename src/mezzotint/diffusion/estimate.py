@@ -1,5 +1,6 @@
 """The estimate: both views of a noisy image, so that nobody converts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -21,3 +22,9 @@ class Estimate:
     eps: Float[Tensor, "b ..."]
     var_mix: Float[Tensor, "b ..."] | None = None
     push: Float[Tensor, "b ..."] | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Estimate":
+        """Return the estimate with each of its tensors changed, such as to some of its rows."""
+        mix = None if self.var_mix is None else change(self.var_mix)
+        push = None if self.push is None else change(self.push)
+        return Estimate(change(self.x0), change(self.eps), mix, push)

@@ -1,82 +1,36 @@
-"""Classifier-free guidance: a denoiser around a denoiser.
+"""Guidance by a second estimate: a denoiser around a denoiser.
 
     eps = eps_null + scale(t) (eps_y - eps_null)
 
 x0 is affine in eps, so the same line holds for it. Ho & Salimans, arXiv 2207.12598, eq. 6, in the
-convention where scale 1 is the conditional model and 0 the unconditional.
+convention where scale 1 is the conditional model and 0 the unconditional. The reference may be the
+model's own unconditional estimate or a weaker model's.
 """
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from mezzotint.diffusion.denoiser import Denoiser
+from mezzotint.diffusion.directions import Direction, Plain
 from mezzotint.diffusion.estimate import Estimate
+from mezzotint.diffusion.mixture import Mixture
 from mezzotint.diffusion.paths import Path
+from mezzotint.diffusion.predictions import Velocity
+from mezzotint.diffusion.scales import (
+    Constant,
+    CosineRise,
+    Interval,
+    LinearRise,
+    PowerCosine,
+    Scale,
+    Weighted,
+    scale_of,
+)
 from mezzotint.errors import ConfigError
-
-
-@runtime_checkable
-class Scale(Protocol):
-    """A guidance scale over time."""
-
-    def __call__(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
-        """Return the scale at `t`, float64 on the CPU."""
-        ...
-
-
-@dataclass(frozen=True)
-class Constant:
-    """The same scale at all times."""
-
-    scale: float = 1.0
-
-    def __call__(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
-        """Return the scale."""
-        return torch.full_like(t, self.scale)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A scale on low < t <= high, and 1 outside (Kynkäänniemi et al., arXiv 2404.07724)."""
-
-    scale: float = 1.0
-    low: float = 0.0
-    high: float = 1.0
-
-    def __call__(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
-        """Return the scale."""
-        inside = (t > self.low) & (t <= self.high)
-        return torch.where(inside, self.scale, 1.0).to(t)
-
-
-@dataclass(frozen=True)
-class PowerCosine:
-    """From 1 at the noisy end to `scale` at the clean end (MDT, arXiv 2303.14389).
-
-        1 + (scale - 1) (1 - cos(pi (1 - t)^power)) / 2
-
-    Args:
-        scale: at the clean end.
-        power: larger keeps guidance weak for longer.
-    """
-
-    scale: float = 4.0
-    power: float = 4.0
-
-    def __call__(self, t: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
-        """Return the scale."""
-        rise = (1 - torch.cos(math.pi * (1 - t) ** self.power)) / 2
-        return 1 + (self.scale - 1) * rise
-
-
-def scale_of(scale: Scale | float) -> Scale:
-    """Return a scale over time; a number becomes a constant."""
-    return Constant(float(scale)) if isinstance(scale, int | float) else scale
 
 
 @dataclass(frozen=True)
@@ -91,6 +45,8 @@ class ClassifierFree:
         scale: a number, or a function of time.
         null: index of the null class; a network that has none cannot be guided.
         channels: guide the first channels only; 3 is what DiT's release does.
+        direction: how the two estimates become one. One with momentum remembers the evaluation
+            before, until time goes back.
 
     Raises:
         ConfigError: `null` is None.
@@ -100,7 +56,9 @@ class ClassifierFree:
     scale: Scale | float
     null: int | None
     channels: int | None = None
+    direction: Direction = Plain()
     _scale: Scale = field(init=False, repr=False, compare=False)
+    _mixture: Mixture = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.null is None:
@@ -109,6 +67,7 @@ class ClassifierFree:
                 "train it with null_row and label dropout, or leave guidance at 1"
             )
         object.__setattr__(self, "_scale", scale_of(self.scale))
+        object.__setattr__(self, "_mixture", Mixture(self.direction, self.channels))
 
     @property
     def path(self) -> Path:
@@ -124,24 +83,184 @@ class ClassifierFree:
         if len(rows) == 0:
             return self.inner(x, t, y)
         assert self.null is not None, "refused at construction"
-        null = torch.full_like(y[rows], self.null)
-        both = self.inner(torch.cat([x, x[rows]]), torch.cat([t, t[rows]]), torch.cat([y, null]))
-        weight = scale[rows].view(-1, *(1,) * (x.dim() - 1)).to(x.device, x.dtype)
-        return replace(
-            both,
-            x0=self._guided(both.x0, rows, weight),
-            eps=self._guided(both.eps, rows, weight),
-            var_mix=None if both.var_mix is None else both.var_mix[: len(x)],
-            push=None if both.push is None else both.push[: len(x)],
+        there = rows.to(x.device)
+        null = torch.full_like(y[there], self.null)
+        both = self.inner(torch.cat([x, x[there]]), torch.cat([t, t[rows]]), torch.cat([y, null]))
+        conditional, reference = both.map(lambda z: z[: len(x)]), both.map(lambda z: z[len(x) :])
+        return self._mixture(conditional, reference, rows, scale[rows], (x, t, self.path))
+
+
+@dataclass(frozen=True)
+class Autoguided:
+    """Guide a denoiser away from a weaker one: smaller, less trained, more blurred, or perturbed.
+
+        weaker + scale (inner - weaker)
+
+    Both see the same condition, so it works for unconditional models too; with a weaker one that is
+    the same, every scale is the identity. Karras et al., arXiv 2406.02507. With layers of the
+    model itself skipped or perturbed as the weaker one, and 1 + w as the scale, it is skip-layer
+    or perturbed-attention guidance.
+
+    Args:
+        inner: the denoiser.
+        weaker: on the same path; asked only where the scale is not 1.
+        scale: a number, or a function of time.
+        channels, direction: as of `ClassifierFree`.
+
+    Raises:
+        ConfigError: the two are on different paths.
+    """
+
+    inner: Denoiser
+    weaker: Denoiser
+    scale: Scale | float
+    channels: int | None = None
+    direction: Direction = Plain()
+    _mixture: Mixture = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _same_path(self.inner, self.weaker)
+        object.__setattr__(self, "_mixture", Mixture(self.direction, self.channels))
+
+    @property
+    def path(self) -> Path:
+        """The path of both."""
+        return self.inner.path
+
+    def __call__(
+        self, x: Float[Tensor, "b ..."], t: Float[Tensor, "b"], y: Shaped[Tensor, "b ..."]
+    ) -> Estimate:
+        """Estimate under guidance."""
+        scale = scale_of(self.scale)(t)
+        rows = (scale != 1).nonzero()[:, 0]
+        conditional = self.inner(x, t, y)
+        if len(rows) == 0:
+            return conditional
+        there = rows.to(x.device)
+        reference = self.weaker(x[there], t[rows], y[there])
+        return self._mixture(conditional, reference, rows, scale[rows], (x, t, self.path))
+
+
+@dataclass(frozen=True)
+class Added:
+    """Several guidances of one denoiser at once, their differences added.
+
+        inner + sum_k (scale_k - 1) (inner - reference_k)
+
+    With `Unconditional(inner, null)` and a weaker model as references it is classifier-free
+    guidance and autoguidance together, of three networks.
+
+    Args:
+        inner: the denoiser.
+        references: denoisers on the same path, and the scale of each.
+
+    Raises:
+        ConfigError: they are on different paths.
+    """
+
+    inner: Denoiser
+    references: Sequence[tuple[Denoiser, Scale | float]]
+
+    def __post_init__(self) -> None:
+        for reference, _ in self.references:
+            _same_path(self.inner, reference)
+
+    @property
+    def path(self) -> Path:
+        """The path of all."""
+        return self.inner.path
+
+    def __call__(
+        self, x: Float[Tensor, "b ..."], t: Float[Tensor, "b"], y: Shaped[Tensor, "b ..."]
+    ) -> Estimate:
+        """Estimate under guidance; a reference is asked only where its scale is not 1."""
+        own = self.inner(x, t, y)
+        x0, eps = own.x0, own.eps
+        for reference, scale in self.references:
+            weight = scale_of(scale)(t) - 1
+            if bool((weight == 0).all()):
+                continue
+            found = reference(x, t, y)
+            weight = weight.view(-1, *(1,) * (x.dim() - 1)).to(x.device, x.dtype)
+            x0, eps = x0 + weight * (own.x0 - found.x0), eps + weight * (own.eps - found.eps)
+        return replace(own, x0=x0, eps=eps)
+
+
+@dataclass(frozen=True)
+class Unconditional:
+    """A denoiser that is asked about the null class, whatever the condition is.
+
+    Args:
+        inner: the denoiser.
+        null: its null class.
+    """
+
+    inner: Denoiser
+    null: int
+
+    @property
+    def path(self) -> Path:
+        """The path of the inner denoiser."""
+        return self.inner.path
+
+    def __call__(
+        self, x: Float[Tensor, "b ..."], t: Float[Tensor, "b"], y: Shaped[Tensor, "b ..."]
+    ) -> Estimate:
+        """Estimate without a condition."""
+        return self.inner(x, t, torch.full_like(y, self.null))
+
+
+@dataclass(frozen=True)
+class Resting:
+    """A denoiser whose velocity is zero at first: CFG-Zero*'s first steps stand still.
+
+    Args:
+        inner: the denoiser.
+        above: velocity is zero where t is larger; just below the second time of a grid it is the
+            paper's one step.
+    """
+
+    inner: Denoiser
+    above: float
+
+    @property
+    def path(self) -> Path:
+        """The path of the inner denoiser."""
+        return self.inner.path
+
+    def __call__(
+        self, x: Float[Tensor, "b ..."], t: Float[Tensor, "b"], y: Shaped[Tensor, "b ..."]
+    ) -> Estimate:
+        """Estimate, or stand still; where all rows rest the inner denoiser is not asked."""
+        rests = (t > self.above).to(x.device).view(-1, *(1,) * (x.dim() - 1))
+        still = Velocity().estimate(torch.zeros_like(x), x, self.path.at(t, x))
+        if bool(rests.all()):
+            return still
+        moves = self.inner(x, t, y)
+        x0 = torch.where(rests, still.x0, moves.x0)
+        return replace(moves, x0=x0, eps=torch.where(rests, still.eps, moves.eps))
+
+
+def _same_path(one: Denoiser, other: Denoiser) -> None:
+    if one.path != other.path:
+        raise ConfigError(
+            f"the guiding model is on {other.path}, the guided one on {one.path}; "
+            "expected two models of one noise schedule"
         )
 
-    def _guided(
-        self, both: Float[Tensor, "n ..."], rows: Int[Tensor, "r"], weight: Float[Tensor, "r ..."]
-    ) -> Float[Tensor, "b ..."]:
-        """Combine the conditional rows with the unconditional ones behind them."""
-        count = len(both) - len(rows)
-        result = both[:count].clone()
-        channels = slice(self.channels)
-        conditional, plain = both[rows][:, channels], both[count:][:, channels]
-        result[rows.to(both.device), channels] = plain + weight * (conditional - plain)
-        return result
+
+__all__ = [
+    "Added",
+    "Autoguided",
+    "ClassifierFree",
+    "Constant",
+    "CosineRise",
+    "Interval",
+    "LinearRise",
+    "PowerCosine",
+    "Resting",
+    "Scale",
+    "Unconditional",
+    "Weighted",
+    "scale_of",
+]

@@ -128,7 +128,7 @@ class DDIM:
             places = [_single(place) for place in places]
         for here, there in pairwise(places):
             estimate = pushed(evaluate(denoiser, x, here.t, y), here)
-            spread = self.eta * _spread(here, there)
+            spread = self.eta * deviation(here, there)
             kept = math.sqrt(max(there.sigma**2 - spread**2, 0.0))
             x = there.alpha * estimate.x0 + kept * estimate.eps
             if spread > 0:
@@ -142,7 +142,7 @@ def _single(place: Point) -> Point:
     return place._replace(alpha=float(signal.sqrt()), sigma=float((1 - signal).sqrt()))
 
 
-def _spread(here: Point, there: Point) -> float:
+def deviation(here: Point, there: Point) -> float:
     """Return the standard deviation of x_s given x_t and x0."""
     variance = here.sigma**2 - (here.alpha / there.alpha * there.sigma) ** 2
     return there.sigma / here.sigma * math.sqrt(max(variance, 0.0))
