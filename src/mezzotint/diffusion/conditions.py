@@ -218,9 +218,13 @@ class Cropped:
 
     def __call__(self, codes: Float[Tensor, "b ..."]) -> Float[Tensor, "b c s s"]:
         """Return the middles."""
-        images = self.generator(codes)
-        top, left = ((side - self.size) // 2 for side in images.shape[2:])
-        return images[:, :, top : top + self.size, left : left + self.size]
+        return middle(self.generator(codes), self.size)
+
+
+def middle(images: Float[Tensor, "b c h w"], size: int) -> Float[Tensor, "b c s s"]:
+    """Return the middle of images, the offset rounded down."""
+    top, left = ((side - size) // 2 for side in images.shape[2:])
+    return images[:, :, top : top + size, left : left + size]
 
 
 __all__ = [
@@ -232,4 +236,5 @@ __all__ = [
     "Together",
     "Towards",
     "Unit",
+    "middle",
 ]

@@ -155,6 +155,11 @@ class Link(NamedTuple):
     after: Float[Tensor, "b ..."]
 
     @property
+    def x(self) -> Float[Tensor, "b ..."]:
+        """h after the step, by the name that samplers' steps have for it."""
+        return self.after
+
+    @property
     def norms(self) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
         """Mean magnitudes of pull and push: weights mean something only relative to these."""
         return magnitude(self.pull), magnitude(self.push)
