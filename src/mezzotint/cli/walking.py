@@ -36,7 +36,12 @@ class Wish:
         Raises:
             ConfigError: something is asked for.
         """
-        given = {"--critic": self.critic, "--unit": self.units, "--image": self.image, "--hole": self.hole}
+        given = {
+            "--critic": self.critic,
+            "--unit": self.units,
+            "--image": self.image,
+            "--hole": self.hole,
+        }
         named = [name for name, value in given.items() if value]
         if named:
             raise ConfigError(f"{named[0]} is for chains in code space; add --ppgn")

@@ -181,7 +181,7 @@ class Hole:
     """
 
     image: Float[Tensor, "c h w"]
-    mask: Float[Tensor, "m h w"]
+    mask: Float[Tensor, "m i j"]
 
     def __post_init__(self) -> None:
         if self.mask.shape[1:] != self.image.shape[1:]:

@@ -144,6 +144,7 @@ class Players(nn.Module):
             images: real ones.
             noisy: codes with noise, for the autoencoder.
         """
+        self.see(codes.detach())
         made = self.generator(codes)
         fixed = {name: each.detach() for name, each in self.discriminator.named_parameters()}
         return Played(

@@ -79,7 +79,7 @@ class Walker:
     sampling: Walk = field(default_factory=Walk)
     digest: str = ""
     photo: Float[Tensor, "3 h w"] | None = None
-    mask: Float[Tensor, "1 h w"] | None = None
+    mask: Float[Tensor, "1 i j"] | None = None
     own: Classifier | None = None
     tree: Mapping[str, Any] = field(default_factory=dict, repr=False)
     device: torch.device = torch.device("cpu")
