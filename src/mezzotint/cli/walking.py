@@ -68,7 +68,7 @@ def walker(
     if wish.image is None and wish.hole is not None:
         raise ConfigError(f"--hole {wish.hole}: give the picture that it is in with --image")
     if wish.image is None:
-        return made
+        return made.checked()
     size = made.image[0]
     mask = None if wish.hole is None else photo.hole(wish.hole, wish.image, size)
-    return replace(made, photo=photo.photo(wish.image, size), mask=mask)
+    return replace(made, photo=photo.photo(wish.image, size), mask=mask).checked()

@@ -136,6 +136,19 @@ class Walker:
         unit = Unit(asked.network, self.sampling.reading, asked.place)
         return Through(view, unit if asked.label is None else Towards(unit, asked.label))
 
+    @torch.no_grad()
+    def checked(self) -> Self:
+        """Return itself, once a code has been judged: what cannot walk says so before it starts.
+
+        Raises:
+            ConfigError: nothing is asked for, or the model lacks what the recipe names.
+            DataError: there is no such unit, or photo and mask are not of a size.
+        """
+        code = torch.zeros(1, *self.pieces.shape, device=self.device)
+        y = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self.chain.critic(code, torch.zeros(1, dtype=torch.float64), y)
+        return self
+
     def start(self, noise: SeededNoise) -> Float[Tensor, "b ..."]:
         """Return where chains begin: at the photo's code, its hole grey, or as the recipe says.
 
