@@ -24,6 +24,12 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "committee": "mezzotint.networks.classifier:CommitteeConfig",
         "adm-classifier": "mezzotint.networks.adm_classifier:ADMClassifierConfig",
         "kl": "mezzotint.tokenizers.kl:KLConfig",
+        "caffenet": "mezzotint.networks.caffenet:CaffeNetConfig",
+        "upconvolution": "mezzotint.networks.upconvolution:UpconvolutionConfig",
+        "strided-discriminator": "mezzotint.networks.discriminator:StridedDiscriminatorConfig",
+        "code-autoencoder": "mezzotint.networks.autoencoding:CodeAutoencoderConfig",
+        "image-autoencoder": "mezzotint.networks.autoencoding:ImageAutoencoderConfig",
+        "ppgn": "mezzotint.networks.players:PlayersConfig",
     },
     "pool": {
         "attention": "mezzotint.networks.adm_classifier:AttentionPool",
@@ -50,6 +56,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "stitched": "mezzotint.stitching:StitchedConfig",
         "classifier": "mezzotint.classifier:ClassifierConfig",
         "tokenizer": "mezzotint.stored:TokenizerModel",
+        "ppgn": "mezzotint.plugged.model:PluggedConfig",
     },
     "path": {
         "discrete-vp": "mezzotint.diffusion.paths:DiscreteVP",
@@ -134,6 +141,30 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "heun2": "mezzotint.diffusion.ode:Heun2",
         "heun3": "mezzotint.diffusion.ode:Heun3",
         "rk4": "mezzotint.diffusion.ode:RK4",
+    },
+    "walk": {"langevin": "mezzotint.plugged.walk:Walk"},
+    "stride": {
+        "plain": "mezzotint.diffusion.langevin:Plain",
+        "mean-abs": "mezzotint.diffusion.langevin:MeanAbs",
+    },
+    "reading": {
+        "log-softmax": "mezzotint.diffusion.conditions:LogSoftmax",
+        "one-hot": "mezzotint.diffusion.conditions:OneHot",
+    },
+    "bounds": {
+        "none": "mezzotint.plugged.walk:Unbounded",
+        "between": "mezzotint.plugged.walk:Between",
+        "seen": "mezzotint.plugged.walk:Seen",
+    },
+    "start": {
+        "normal": "mezzotint.plugged.walk:Normal",
+        "drawn": "mezzotint.plugged.walk:Drawn",
+    },
+    "code-prior": {
+        "none": "mezzotint.plugged.walk:NoPrior",
+        "reconstruction": "mezzotint.plugged.walk:Reencoded",
+        "autoencoder": "mezzotint.plugged.walk:Autoencoded",
+        "denoiser": "mezzotint.plugged.walk:Denoised",
     },
     "diffusion": {
         "constant": "mezzotint.diffusion.sde:ConstantRate",

@@ -145,6 +145,7 @@ def due(system: str) -> bool:
         "guidance",
         "lit",
         "ppap",
+        "ppgn",
         "sit",
         "t_stitch",
         "uvit",

@@ -24,6 +24,7 @@ FLOORS: Final = (
     ("generator",),
     ("teacher",),
     ("recipe",),
+    ("classifier_recipe", "plugged"),
     ("releases",),
     ("averaged",),
     ("run",),

@@ -17,6 +17,14 @@ NETWORK |= {"size": [4, 4], "num_classes": 2}
 CLASSIFIER = {"channels": 3, "size": [8, 8], "num_classes": 2, "widths": [8], "blocks": 1}
 COARSE = {"width": 8, "depth": 3, "heads": 2}
 NOISY = {"channels": 3, "size": [4, 4], "num_classes": 2, "width": 32, "multipliers": [1]}
+PLAYERS = {
+    "channels": 3,
+    "size": [4, 4],
+    "code": 2,
+    "generator": "upconvolution",
+    "discriminator": "strided-discriminator",
+    "autoencoder": "code-autoencoder",
+}
 # What has no default; a kind that is new here and needs something fails until it is listed.
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("network", "dit"): NETWORK,
@@ -51,6 +59,16 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
         "fractions": [0.25, 0.75],
     },
     ("network", "kl"): KL,
+    ("network", "caffenet"): {
+        **{name: CLASSIFIER[name] for name in ("channels", "size", "num_classes")},
+        "convolutions": [{"width": 2, "pool": True}],
+        "hidden": [3],
+    },
+    ("network", "upconvolution"): {"size": [4, 4], "code": 2},
+    ("network", "code-autoencoder"): {"code": 2},
+    ("network", "strided-discriminator"): {"size": [4, 4]},
+    ("network", "ppgn"): PLAYERS,
+    ("model", "ppgn"): {"network": {"kind": "ppgn", **PLAYERS}, "encoder": {"source": "digits"}},
     ("model", "tokenizer"): {"network": {"kind": "kl", **KL}, "size": 4},
     ("tokenizer", "pixels"): {"size": 4},
     ("tokenizer", "stored"): {"source": str(tiny_kl()), "size": 4},
@@ -68,6 +86,7 @@ FULL = [
     ("sampler", {"kind": "euler-maruyama", "diffusion": {"kind": "sbdm", "norm": 0.5}}),
     ("sampler", {"kind": "dpm-solver", "plan": {"kind": "fast", "order": 2}, "target": "noise"}),
     ("sampler", {"kind": "runge-kutta", "rule": "heun3", "land": False}),
+    ("walk", {"kind": "langevin", "preset": "denoiser", "restart": {"every": 3}}),
     ("scale", {"kind": "interval", "scale": 3.0, "low": 0.2, "high": 0.8}),
 ]
 

@@ -5,6 +5,7 @@ import torch
 
 from mezzotint import config, recipe
 from mezzotint.errors import ConfigError
+from tests.plugged import tiny_encoder
 from tests.tiny import ALONE, TREE, resolved
 from tests.tokenizers import tiny_kl
 
@@ -39,6 +40,8 @@ def test_every_recipe_resolves_and_comes_back_from_a_file(name, pictures):
     tree["data"] = placed(tree["data"], pictures)
     if "tokenizer" in tree:
         tree["tokenizer"]["source"] = str(tiny_kl(8))
+    if "encoder" in tree["model"]:
+        tree["model"]["encoder"]["source"] = str(tiny_encoder())
     found = recipe.resolve(tree)
     assert recipe.complete(config.dump(found)) == found
     assert found.changes(config.dump(found)) == []

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mezzotint.cli import shared
+from mezzotint.cli import shared, walking
 from mezzotint.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,6 +46,20 @@ def sample(
         bool,
         typer.Option("--film", help="Also film.png: the denoising, first seed, a row a class."),
     ] = False,
+    ppgn: Annotated[
+        bool, typer.Option("--ppgn", help="Walk in code space instead, pulled by --critic.")
+    ] = False,
+    critic: Annotated[
+        str | None, typer.Option(help="Classifier that pulls: a zoo name, a folder, or a file.")
+    ] = None,
+    unit: Annotated[
+        list[str] | None,
+        typer.Option(help="Hidden unit of the critic, LAYER:UNIT or LAYER:UNIT@ROW,COLUMN (PPGN)."),
+    ] = None,
+    image: Annotated[Path | None, typer.Option(help="Picture to start from (PPGN).")] = None,
+    hole: Annotated[
+        str | None, typer.Option(help="What of it to fill: X,Y,WIDTH,HEIGHT, or a mask (PPGN).")
+    ] = None,
     batch: Annotated[
         int, typer.Option(min=1, help="Images at a time; the same images up to rounding.")
     ] = 64,
@@ -60,8 +74,18 @@ def sample(
     if recipe is not None:
         given = config.read(recipe)
         section = _section(recipe, given.get("sampling", given))
-    chosen = shared.generator_of(model, device, settings, steps, guidance, section)
     asked = shared.every(classes)
+    wish = walking.Wish(critic, unit or [], image, hole, asked is not None)
+    chosen: Any
+    if ppgn and guidance is not None:
+        raise ConfigError(
+            f"--guidance {guidance:g}: chains have none; set -o weights.condition instead"
+        )
+    if ppgn:
+        chosen = walking.walker(model, device, wish, settings, steps, section)
+    else:
+        wish.refuse()
+        chosen = shared.generator_of(model, device, settings, steps, guidance, section)
     labels = chosen.labels((chosen.classes or [0]) if asked is None else asked).tolist()
     row = shared.seeds(seeds) if seeds else list(range(seed, seed + count))
     shared.fresh(out, force=force)

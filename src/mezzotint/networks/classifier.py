@@ -72,6 +72,18 @@ class ClassifierNetwork(nn.Module):
         """
         return self.head(self.dropout(self.features(x)))
 
+    def maps(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
+        """Return the last map, which an encoder makes its code of.
+
+        Args:
+            x: images in [-1, 1].
+        """
+        raise NotImplementedError
+
+    def code(self, maps: Float[Tensor, "b d i j"]) -> Float[Tensor, "b n"]:
+        """Return the code of a map, such as the features themselves."""
+        raise NotImplementedError
+
 
 class Pooled(ClassifierNetwork):
     """A body that makes a map of an image; the features are the map's mean.
@@ -88,9 +100,17 @@ class Pooled(ClassifierNetwork):
         self.norm = group_norm(width)
         self.activation = nn.SiLU()
 
+    def maps(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
+        """Return the last map, normalised."""
+        return self.activation(self.norm(self.body(x)))
+
+    def code(self, maps: Float[Tensor, "b d i j"]) -> Float[Tensor, "b d"]:
+        """Return the mean of a map: the features."""
+        return maps.mean((2, 3))
+
     def features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
         """Return the mean of the last map."""
-        return self.activation(self.norm(self.body(x))).mean((2, 3))
+        return self.code(self.maps(x))
 
 
 class Committee(ClassifierNetwork):

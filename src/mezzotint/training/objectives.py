@@ -128,7 +128,7 @@ class Denoising:
         dropped = noise.uniform() < self.drop
         y = torch.where(dropped, self.null, batch.y)
         if self.flip:
-            batch = replace(batch, images=_mirrored(batch.images, noise.uniform() < 0.5))
+            batch = replace(batch, images=mirrored(batch.images, noise.uniform() < 0.5))
         return self.at(batch, t, y, noise)
 
     def at(
@@ -168,9 +168,10 @@ def level(t: Float[Tensor, "b"]) -> Int[Tensor, "b"]:
     return (t * LEVELS).ceil().long().clamp(1, LEVELS) - 1
 
 
-def _mirrored(
+def mirrored(
     images: UInt8[Tensor, "b 3 h w"], which: Bool[Tensor, "b"]
 ) -> UInt8[Tensor, "b 3 h w"]:
+    """Return images, some of them mirrored."""
     return torch.where(which[:, None, None, None], images.flip(3), images)
 
 

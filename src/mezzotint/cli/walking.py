@@ -1,0 +1,74 @@
+"""`mezzotint sample --ppgn`: chains in code space, and what they are asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mezzotint.cli import shared
+from mezzotint.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mezzotint.plugged.walker import Walker
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What chains are asked for.
+
+    Args:
+        critic: the condition network; None is the model's own.
+        units: hidden units of it.
+        image: a picture to start from.
+        hole: what of it is to be filled.
+        classes: whether classes are asked for by name.
+    """
+
+    critic: str | None
+    units: Sequence[str]
+    image: Path | None
+    hole: str | None
+    classes: bool
+
+    def refuse(self) -> None:
+        """Refuse all of it where nothing walks.
+
+        Raises:
+            ConfigError: something is asked for.
+        """
+        given = {
+            "--critic": self.critic,
+            "--unit": self.units,
+            "--image": self.image,
+            "--hole": self.hole,
+        }
+        named = [name for name, value in given.items() if value]
+        if named:
+            raise ConfigError(f"{named[0]} is for chains in code space; add --ppgn")
+
+
+def walker(
+    model: str,
+    device: str,
+    wish: Wish,
+    settings: Sequence[str] | None,
+    steps: int | None,
+    section: Mapping[str, Any],
+) -> "Walker":
+    """Open a model as chains that are asked for what is wished."""
+    from dataclasses import replace
+
+    from mezzotint.plugged import opening, photo
+
+    made = opening.opened(model, shared.device_of(device))
+    units = tuple(opening.HiddenUnit.read(each) for each in wish.units)
+    made = opening.asking(made, wish.critic, units, classes=wish.classes or not units)
+    more = [*(settings or []), *([f"steps={steps}"] if steps else [])]
+    made = made.walking(opening.recipe(made.sampling, more, section))
+    if wish.image is None and wish.hole is not None:
+        raise ConfigError(f"--hole {wish.hole}: give the picture that it is in with --image")
+    if wish.image is None:
+        return made.checked()
+    size = made.image[0]
+    mask = None if wish.hole is None else photo.hole(wish.hole, wish.image, size)
+    return replace(made, photo=photo.photo(wish.image, size), mask=mask).checked()
