@@ -140,6 +140,7 @@ def due(system: str) -> bool:
     return system in {
         "adm",
         "dico",
+        "diffusion_classifier",
         "dimr",
         "dit",
         "guidance",

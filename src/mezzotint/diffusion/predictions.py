@@ -234,16 +234,37 @@ def bound(estimate: Estimate, truth: Truth) -> Float[Tensor, "b"]:
     KL(q(x_s | x_t, x0) || p(x_s | x_t)), or at the last step (s = 0) the negative log-likelihood
     of x0 under a Gaussian over 255 bins. DDPM, arXiv 2006.11239, eq. 5 and 13.
     """
+    assert truth.step is not None, "the variational bound needs a discrete chain"
+    terms = torch.where(truth.step.last, surprise(estimate, truth), divergence(estimate, truth))
+    return per_example(terms) / math.log(2)
+
+
+def _reverse(estimate: Estimate, truth: Truth) -> tuple[Transition, Tensor, Tensor]:
+    """Return the reverse step, and the mean and log variance that an estimate gives it."""
     step = truth.step
     assert step is not None, "the variational bound needs a discrete chain"
     assert estimate.var_mix is not None, "the variational bound needs a variance"
-    mean = step.mean(estimate.x0, truth.x)
-    log_variance = step.log_variance(estimate.var_mix)
-    true_mean = step.mean(truth.x0, truth.x)
+    return step, step.mean(estimate.x0, truth.x), step.log_variance(estimate.var_mix)
+
+
+def divergence(estimate: Estimate, truth: Truth) -> Float[Tensor, "b ..."]:
+    """Return KL(q(x_s | x_t, x0) || p(x_s | x_t)) of every element, in nats.
+
+    At the last step, whose posterior variance is 0, it is taken with that of the step before.
+    """
+    step, mean, log_variance = _reverse(estimate, truth)
     gap = step.log_posterior - log_variance
-    kl = 0.5 * (-1 - gap + gap.exp() + (true_mean - mean) ** 2 * (-log_variance).exp())
-    nll = -_discretised_log_likelihood(truth.x0, mean, 0.5 * log_variance)
-    return per_example(torch.where(step.last, nll, kl)) / math.log(2)
+    square = (step.mean(truth.x0, truth.x) - mean) ** 2
+    return 0.5 * (-1 - gap + gap.exp() + square * (-log_variance).exp())
+
+
+def surprise(estimate: Estimate, truth: Truth) -> Float[Tensor, "b ..."]:
+    """Return -log p(x0 | x_t) of every element under a Gaussian over 255 bins, in nats.
+
+    It belongs to a bound at the last step only, where x_s is x0.
+    """
+    _, mean, log_variance = _reverse(estimate, truth)
+    return -_discretised_log_likelihood(truth.x0, mean, 0.5 * log_variance)
 
 
 def _discretised_log_likelihood(
