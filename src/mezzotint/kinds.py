@@ -24,6 +24,17 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "committee": "mezzotint.networks.classifier:CommitteeConfig",
         "adm-classifier": "mezzotint.networks.adm_classifier:ADMClassifierConfig",
         "kl": "mezzotint.tokenizers.kl:KLConfig",
+        "vitok": "mezzotint.tokenizers.vitok:ViTokConfig",
+    },
+    "table": {
+        "sines": "mezzotint.tokenizers.places:Sines",
+        "learned": "mezzotint.tokenizers.places:Learned",
+    },
+    "rotary": {
+        "by-index": "mezzotint.tokenizers.places:ByIndex",
+        "by-axes": "mezzotint.tokenizers.places:ByAxes",
+        "by-three-axes": "mezzotint.tokenizers.places:ByThreeAxes",
+        "mixed": "mezzotint.tokenizers.places:Mixed",
     },
     "pool": {
         "attention": "mezzotint.networks.adm_classifier:AttentionPool",

@@ -6,6 +6,7 @@ A generator is worth as much as the tokenizer that it was trained on is the same
 a fingerprint of the tokenizer's config and weights, and another tokenizer is refused.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -46,21 +47,8 @@ class TokenizerModel(Config):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        self.rows(self.size)
+        self.network.latent(self.size)
         return self
-
-    def rows(self, size: int) -> int:
-        """Return the rows of the latent of an image of `size` rows.
-
-        Raises:
-            ConfigError: they do not come out whole.
-        """
-        if size % self.network.stride:
-            raise ConfigError(
-                f"size {size} is not a multiple of {self.network.stride}, by which this tokenizer "
-                "divides rows and columns; choose images of another size"
-            )
-        return size // self.network.stride
 
     def build(self) -> Autoencoder:
         """Make the network, freshly initialised."""
@@ -107,12 +95,8 @@ class NetworkTokenizer:
     @property
     def spec(self) -> LatentSpec:
         """What the latents look like."""
-        rows, channels = self.model.rows(self.size), self.model.network.latent_channels
-        return LatentSpec(
-            shape=(channels, rows, rows),
-            image=(self.size, self.size),
-            fingerprint=self.fingerprint,
-        )
+        shape, image = self.model.network.latent(self.size), self.model.network.image(self.size)
+        return LatentSpec(shape=shape, image=image, fingerprint=self.fingerprint)
 
     def at(self, size: int) -> Self:
         """Return the same tokenizer for images of another size.
@@ -120,7 +104,7 @@ class NetworkTokenizer:
         Raises:
             ConfigError: the size is not a multiple of the tokenizer's stride.
         """
-        self.model.rows(size)
+        self.model.network.latent(size)
         return replace(self, size=size)
 
     def encode(self, images: UInt8[Tensor, "b 3 H W"]) -> Tensor:
@@ -154,10 +138,11 @@ class NetworkTokenizer:
         return self
 
     def cost(self) -> dict[str, int]:
-        """Return parameters, and multiply-adds of one image that is encoded and decoded."""
-        channels = self.model.network.channels
+        """Return parameters, multiply-adds of one image there and back, and E, floats a latent."""
+        spec, channels = self.spec, self.model.network.channels
         with torch.device("meta"):
-            return card.cost(self.model.build(), torch.zeros(1, channels, self.size, self.size))
+            found = card.cost(self.model.build(), torch.zeros(1, channels, *spec.image))
+        return {**found, "latent_floats": math.prod(spec.shape)}
 
     def save(self, folder: Path | str, *, dtype: torch.dtype | None = None) -> None:
         """Write a model folder that `load` reads; in another dtype it is another tokenizer.

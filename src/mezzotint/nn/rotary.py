@@ -49,13 +49,49 @@ class Rotation(nn.Module):
         return torch.cat(pair, -1)
 
 
-def turned(x: Float[Tensor, "b h n d"], angles: Float[Tensor, "h n p"]) -> Float[Tensor, "b h n d"]:
-    """Turn the pairs of channels (0, 1), (2, 3), ... by one angle each; leave those behind."""
+def turned(
+    x: Float[Tensor, "b h n d"], angles: Float[Tensor, "*some n p"]
+) -> Float[Tensor, "b h n d"]:
+    """Turn the pairs of channels (0, 1), (2, 3), ... by one angle each; leave those behind.
+
+    Args:
+        x: queries or keys.
+        angles: of every place, and where they differ, of every head, or image and head.
+    """
     count = 2 * angles.shape[-1]
     first, second = x[..., :count].unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = angles.cos(), angles.sin()
     pairs = torch.stack([first * cos - second * sin, second * cos + first * sin], -1)
     return torch.cat([pairs.flatten(-2), x[..., count:]], -1)
+
+
+class TurnedAttention(SelfAttention):
+    """Softmax attention between queries and keys that are turned by where they stand.
+
+    Queries, keys and values have no bias, what comes out has one.
+
+    Args:
+        width: channels of a token, a multiple of `heads`.
+        heads: number of heads.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads, bias=False)
+
+    def forward(  # type: ignore[override]  # tokens alone do not say where they stand
+        self, tokens: Float[Tensor, "b n d"], angles: Float[Tensor, "*some n p"]
+    ) -> Float[Tensor, "b n d"]:
+        """Mix the tokens of each image.
+
+        Args:
+            tokens: of each image.
+            angles: see `turned`; in float32.
+        """
+        qkv = self.qkv(tokens).unflatten(2, (3, self.heads, -1))  # (B, N, 3, H, D/H)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, D/H) each
+        q, k = turned(q, angles).to(v.dtype), turned(k, angles).to(v.dtype)
+        mixed = scaled_dot_product_attention(q, k, v)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
 
 
 class RotaryAttention(SelfAttention):

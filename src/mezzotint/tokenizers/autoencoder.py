@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mezzotint.config import Config
+from mezzotint.errors import ConfigError
 from mezzotint.noise import Noise
 
 
@@ -28,6 +29,32 @@ class AutoencoderConfig(Config):
     def stride(self) -> int:
         """Rows of an image over rows of its latent."""
         raise NotImplementedError
+
+    def rows(self, size: int) -> int:
+        """Return the rows of the latent of an image of `size` rows.
+
+        Raises:
+            ConfigError: they do not come out whole.
+        """
+        if size % self.stride:
+            raise ConfigError(
+                f"size {size} is not a multiple of {self.stride}, by which this tokenizer "
+                "divides rows and columns; choose images of another size"
+            )
+        return size // self.stride
+
+    def latent(self, size: int) -> tuple[int, int, int]:
+        """Return channels, rows and columns of the latent of a square image.
+
+        Raises:
+            ConfigError: there is none for this size.
+        """
+        rows = self.rows(size)
+        return self.latent_channels, rows, rows
+
+    def image(self, size: int) -> tuple[int, int]:
+        """Return rows and columns of what is encoded at once, of images of `size` rows."""
+        return size, size
 
     def build(self) -> "Autoencoder":
         """Make the network, freshly initialised."""
@@ -56,6 +83,10 @@ class Autoencoder(nn.Module):
     def draw(self, codes: Tensor, noise: Noise) -> Float[Tensor, "b z h w"]:
         """Draw latents from codes, as the decoder takes them."""
         raise NotImplementedError
+
+    def trimmed(self, z: Float[Tensor, "b z h w"], noise: Noise) -> Float[Tensor, "b z h w"]:  # noqa: ARG002 (others draw)
+        """Return latents as training shows them to the decoder; most as they are."""
+        return z
 
     def decode(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b c H W"]:
         """Return images, in [-1, 1] as far as the network keeps to it."""

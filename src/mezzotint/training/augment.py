@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from mezzotint.noise import Noise
+from mezzotint.noise import Noise, even
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
@@ -35,8 +35,8 @@ class Augmentation(Protocol):
 
 
 def _draws(x: Float[Tensor, "b c h w"], noise: Noise, count: int) -> tuple[Tensor, ...]:
-    """Draw `count` numbers in (-1, 1) for each picture: erf(z / sqrt 2) is uniform for normal z."""
-    return torch.erf(noise(x.new_empty(len(x), count)) / math.sqrt(2)).unbind(1)
+    """Draw `count` numbers in (-1, 1) for each picture."""
+    return even(x.new_empty(len(x), count), noise).unbind(1)
 
 
 @dataclass(frozen=True)
