@@ -151,6 +151,17 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "uniform": "mezzotint.training.objectives:UniformTimes",
         "logit-normal": "mezzotint.training.objectives:LogitNormalTimes",
     },
+    "pixel-loss": {
+        "squared": "mezzotint.training.pixel_losses:Squared",
+        "absolute": "mezzotint.training.pixel_losses:Absolute",
+        "huber": "mezzotint.training.pixel_losses:Huber",
+        "charbonnier": "mezzotint.training.pixel_losses:Charbonnier",
+    },
+    "perceptual": {
+        "lpips": "mezzotint.perceptual:Lpips",
+        "efflite0": "mezzotint.perceptual:Lite0",
+        "classifier": "mezzotint.perceptual:ByClassifier",
+    },
     "augmentation": {
         "mirrored": "mezzotint.training.augment:Mirrored",
         "affine": "mezzotint.training.augment:Affine",

@@ -15,11 +15,13 @@ from typing import Annotated, Any, Final, Self
 
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from pydantic import Field, InstanceOf, model_validator
 from torch import Tensor
 
 from mezzotint import card, checkpoint
 from mezzotint.config import Config, part
+from mezzotint.data.draw import grid
 from mezzotint.digest import digest_of_model
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.noise import Noise
@@ -28,6 +30,7 @@ from mezzotint.tokenizers.base import LatentSpec, TokenizerConfig, floats, pixel
 
 _AT_A_TIME: Final = 8 * 256**2  # pixels; so that a large batch fits in memory
 _DIGITS: Final = 16  # of a fingerprint
+_COLUMNS: Final = 8  # of a sheet
 
 
 class TokenizerModel(Config):
@@ -81,6 +84,7 @@ class NetworkTokenizer:
         size: rows and columns of an image.
         fingerprint: digest of config and weights.
         tree: the config tree that it was loaded from.
+        examples: images that its sheet shows, if there are any.
     """
 
     network: Autoencoder
@@ -88,6 +92,7 @@ class NetworkTokenizer:
     size: int
     fingerprint: str
     tree: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    examples: UInt8[Tensor, "n 3 H W"] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.network.eval().requires_grad_(requires_grad=False)
@@ -154,8 +159,19 @@ class NetworkTokenizer:
         tensors = checkpoint.trained_as(dtype, self.network, self.model.build)
         checkpoint.write_model(Path(folder), tensors, {**self.tree, "model": self.model})
 
-    def sheet(self) -> None:
-        """Return no picture: it has no images of its own to show."""
+    def restored(self, images: UInt8[Tensor, "b 3 H W"]) -> UInt8[Tensor, "b 3 H W"]:
+        """Return images as they come back, nothing being drawn on the way."""
+        return self._by_block(lambda block: pixels(self.network(floats(block))), images, 1)
+
+    def sheet(self) -> Image.Image | None:
+        """Draw rows of examples, each over what came back; None where it has no examples."""
+        if self.examples is None:
+            return None
+        rows = zip(
+            self.examples.split(_COLUMNS), self.restored(self.examples).split(_COLUMNS), strict=True
+        )
+        pairs = [each for pair in rows for each in pair]
+        return grid(torch.cat(pairs), columns=_COLUMNS, names=("given", "back") * len(pairs))
 
     def measured(self) -> Self:
         """Return itself: how well images come back is for an evaluation to say."""

@@ -36,7 +36,9 @@ def vitok_autoencoder(case: Case) -> None:
     made, x = network(case), as_strip(case.input("x"))
     frames, rows, columns = made.config.grid(made.config.size)
     case.expect("grid", torch.tensor([frames, rows, columns]))
-    with heard({"patches": made.patches, "block": made.encoder.blocks[0], "encoder": made.encoder}) as found:
+    with heard(
+        {"patches": made.patches, "block": made.encoder.blocks[0], "encoder": made.encoder}
+    ) as found:
         codes = made.encode(x)
     found["patches"] = found["patches"].flatten(2).transpose(1, 2)
     case.expect("tokens_embed", found["patches"], atol=ATOL)

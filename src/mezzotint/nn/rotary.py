@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from mezzotint.nn.attention import SelfAttention
+from mezzotint.nn.attention import SelfAttention, attend
 
 _LARGEST: Final = math.log(100.0)
 _SLOWEST, _FASTEST = math.log(math.pi), math.log(5 * math.pi)
@@ -61,8 +61,8 @@ def turned(
     count = 2 * angles.shape[-1]
     first, second = x[..., :count].unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = angles.cos(), angles.sin()
-    pairs = torch.stack([first * cos - second * sin, second * cos + first * sin], -1)
-    return torch.cat([pairs.flatten(-2), x[..., count:]], -1)
+    pairs = torch.stack([first * cos - second * sin, second * cos + first * sin], -1).flatten(-2)
+    return torch.cat([pairs, x[..., count:]], -1) if count < x.shape[-1] else pairs
 
 
 class TurnedAttention(SelfAttention):
@@ -89,8 +89,7 @@ class TurnedAttention(SelfAttention):
         """
         qkv = self.qkv(tokens).unflatten(2, (3, self.heads, -1))  # (B, N, 3, H, D/H)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, D/H) each
-        q, k = turned(q, angles).to(v.dtype), turned(k, angles).to(v.dtype)
-        mixed = scaled_dot_product_attention(q, k, v)
+        mixed = attend(turned(q, angles).to(v.dtype), turned(k, angles).to(v.dtype), v)
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
 

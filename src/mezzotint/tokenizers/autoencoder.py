@@ -5,6 +5,8 @@
 It knows neither uint8 nor the scale of what a generator sees: `mezzotint.stored` does.
 """
 
+from typing import ClassVar, NamedTuple
+
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -12,6 +14,18 @@ from torch import Tensor, nn
 from mezzotint.config import Config
 from mezzotint.errors import ConfigError
 from mezzotint.noise import Noise
+
+
+class Pass(NamedTuple):
+    """What training sees of an autoencoder.
+
+    Attributes:
+        images: as they came back, with gradient.
+        penalty: of each image's codes, such as their divergence; a weight makes it a loss.
+    """
+
+    images: Float[Tensor, "b c H W"]
+    penalty: Float[Tensor, "b"]
 
 
 class AutoencoderConfig(Config):
@@ -68,9 +82,21 @@ class Autoencoder(nn.Module):
         config: channels of both.
     """
 
+    FRONT: ClassVar[tuple[str, ...]] = ()
+    """How the names of the tensors begin that make the codes: what stage two freezes."""
+
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.config = config
+
+    def reconstruct(self, x: Float[Tensor, "b c H W"], noise: Noise) -> Pass:
+        """Return images as they come back in training, and the penalty of their codes.
+
+        Args:
+            x: images in [-1, 1].
+            noise: draws latents from codes.
+        """
+        raise NotImplementedError
 
     def encode(self, x: Float[Tensor, "b c H W"]) -> Tensor:
         """Return deterministic codes.
@@ -83,10 +109,6 @@ class Autoencoder(nn.Module):
     def draw(self, codes: Tensor, noise: Noise) -> Float[Tensor, "b z h w"]:
         """Draw latents from codes, as the decoder takes them."""
         raise NotImplementedError
-
-    def trimmed(self, z: Float[Tensor, "b z h w"], noise: Noise) -> Float[Tensor, "b z h w"]:  # noqa: ARG002 (others draw)
-        """Return latents as training shows them to the decoder; most as they are."""
-        return z
 
     def decode(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b c H W"]:
         """Return images, in [-1, 1] as far as the network keeps to it."""
@@ -101,4 +123,4 @@ def _silence(like: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
     return like.new_zeros(like.shape)
 
 
-__all__ = ["Autoencoder", "AutoencoderConfig"]
+__all__ = ["Autoencoder", "AutoencoderConfig", "Pass"]

@@ -19,8 +19,8 @@ from mezzotint.config import part
 from mezzotint.errors import ConfigError, DataError
 from mezzotint.nn.gated import Gate
 from mezzotint.noise import Noise, even
-from mezzotint.tokenizers.autoencoder import Autoencoder, AutoencoderConfig
-from mezzotint.tokenizers.kl import moments
+from mezzotint.tokenizers.autoencoder import Autoencoder, AutoencoderConfig, Pass
+from mezzotint.tokenizers.kl import mean_divergence, moments
 from mezzotint.tokenizers.places import ByIndex, Grid, Rotary, Table, sines
 from mezzotint.tokenizers.vitok_parts import MLP_RATIO, Half, Tower, pairs_of_halves
 
@@ -148,6 +148,8 @@ class ViTok(Autoencoder):
         config: its shape.
     """
 
+    FRONT = ("patches.", "encoder.", "to_code.", "table", "code")
+
     config: ViTokConfig
 
     def __init__(self, config: ViTokConfig) -> None:
@@ -253,6 +255,13 @@ class ViTok(Autoencoder):
             _, rows, columns = self.config.grid(self.config.size)
         clips = self.clips_of(z.flatten(2).transpose(1, 2), (frames, rows, columns))
         return clips.flatten(2, 3)
+
+    def reconstruct(self, x: Float[Tensor, "b c H W"], noise: Noise) -> Pass:
+        """Return images from drawn latents, cut to a budget, and the mean divergence of a value."""
+        codes = self.encode(x)
+        images = self.decode(self.trimmed(self.draw(codes, noise), noise))
+        penalty = mean_divergence(codes) if self.config.kl else codes.new_zeros(len(codes))
+        return Pass(images, penalty)
 
     def _clips(self, x: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c t h w"]:
         config = self.config
