@@ -164,6 +164,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
     },
     "augmentation": {
         "mirrored": "mezzotint.training.augment:Mirrored",
+        "shifted": "mezzotint.training.augment:Shifted",
         "affine": "mezzotint.training.augment:Affine",
         "colour": "mezzotint.training.augment:Colour",
         "cutout": "mezzotint.training.augment:Cutout",
