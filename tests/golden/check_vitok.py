@@ -1,12 +1,24 @@
-"""ViTok, first release: the autoencoder and its losses (vitok.md, section 2)."""
+"""ViTok, first release: the autoencoder, its losses and discriminators (vitok.md, section 2)."""
+
+import math
 
 import torch
 from torch import Tensor
 
+from mezzotint.nn.adversarial import (
+    BlurPool,
+    PatchDiscriminator,
+    StyleBlock,
+    discriminator_loss,
+    lecam,
+)
 from mezzotint.noise import TapeNoise
+from mezzotint.official import vitok_dit as vitok_dit_release
 from mezzotint.official.vitok import config_of, from_official, to_official
-from mezzotint.tokenizers.kl import moments
+from mezzotint.official.vitok_critic import from_official as critic_from_official
+from mezzotint.tokenizers.kl import mean_divergence, moments
 from mezzotint.tokenizers.vitok import ViTok
+from mezzotint.training.pixel_losses import Charbonnier, Huber, Squared
 from tests.golden.case import Case, checks
 from tests.golden.check_dit import heard
 
@@ -69,3 +81,76 @@ def vitok_autoencoder(case: Case) -> None:
     clips = made.clips_of(as_tokens(sample), grid)
     case.expect("recon_sample", clips, atol=ATOL)
     assert torch.equal(made.decode(sample), as_strip(clips))
+
+
+@checks("vitok", r"run_ae\.py losses", "input/moments", "input/pred")
+def vitok_losses(case: Case) -> None:
+    config = case.config
+    codes = case.input("moments").transpose(1, 2)[..., None]
+    mean, log_variance = (as_tokens(each) for each in moments(codes))
+    case.expect("mean", mean, atol=ATOL)
+    case.expect("logvar", log_variance, atol=ATOL)
+    # A code of the cases is at the clamp, where a deviation is 22026 and a divergence 6e6.
+    case.expect("std", (0.5 * log_variance).exp(), atol=ATOL, rtol=1e-6)
+    kl = mean_divergence(codes)
+    case.expect("kl", kl, atol=ATOL, rtol=1e-6)
+    case.expect("kl_mean", kl.mean(), atol=ATOL, rtol=1e-6)
+    # Of a sample at 0, a mean over tokens and channels.
+    nll = 0.5 * (math.log(2 * math.pi) + log_variance + mean.square() / log_variance.exp())
+    case.expect("nll", nll.flatten(1).mean(1), atol=ATOL, rtol=1e-6)
+    pred, target = case.input("pred"), case.input("target")
+    case.expect("l2", Squared()(pred, target).mean(), atol=ATOL)
+    case.expect("huber", Huber(config["beta"])(pred, target).mean(), atol=ATOL)
+    case.expect("charbonnier", Charbonnier()(pred, target).mean(), atol=ATOL)
+    real, fake = case.input("logits_real"), case.input("logits_fake")
+    case.expect("hinge_d", discriminator_loss(real, fake), atol=ATOL)
+    case.expect("gen", -fake.mean(), atol=ATOL)
+    case.expect("lecam", lecam(*case.input("lecam_args")), atol=ATOL)
+
+
+@checks("vitok", r"discriminator\.py", "state/*", "output/*")
+@torch.no_grad()
+def vitok_discriminators(case: Case) -> None:
+    config, state = case.config, case.state
+    for name in case.outputs("blurpool_*"):
+        case.expect(name, BlurPool(int(name.split("_")[1]))(case.input("x")), atol=ATOL)
+    block = config.get("resblock", {})
+    if block:
+        made = StyleBlock(block["input_dim"], block["output_dim"])
+        made.load_state_dict(critic_from_official(case.under("state/resblock.")))
+        case.expect("resblock", made(case.input("x")), atol=ATOL)
+    for name in case.outputs("patch*"):
+        clips, actnorm = name.startswith("patch3d"), name.endswith("actnorm")
+        given = config.get(name, config.get("patch", {}))
+        shape = {"channels": given["input_nc"], "width": given["ndf"], "layers": given["n_layers"]}
+        patch = PatchDiscriminator(**shape, actnorm=actnorm, clips=clips).eval()
+        patch.load_state_dict(
+            {
+                n.removeprefix(f"{name}.main."): t
+                for n, t in state.items()
+                if n.startswith(f"{name}.")
+            }
+        )
+        case.expect(name, patch(case.input("video" if clips else "image")), atol=ATOL)
+
+
+@checks("vitok", r"models/dit\.py:DiT", "state/input_width_to_width.weight", "input/x")
+@torch.no_grad()
+def vitok_dit(case: Case) -> None:
+    made = vitok_dit_release.config_of(case.config).build().eval()
+    made.load_state_dict(vitok_dit_release.from_official(case.state))
+    again = vitok_dit_release.to_official(made.state_dict())
+    assert all(torch.equal(again[name], tensor) for name, tensor in case.state.items())
+    x, t, y = as_maps(case.input("x")), case.input("t").float(), case.input("y")
+    null = torch.full_like(y, made.null)
+    case.expect("t_emb", made.time(t), atol=ATOL)
+    case.expect("out", as_tokens(made(x, t, y)), atol=ATOL)
+    case.expect("out_null", as_tokens(made(x, t, null)), atol=ATOL)
+    if "cfg_out" in case:
+        scale = case.input("cfg_scale")
+        free = made(x, t, null)
+        case.expect("cfg_out", as_tokens(free + scale * (made(x, t, y) - free)), atol=ATOL)
+
+
+def as_maps(tokens: Tensor) -> Tensor:
+    return tokens.transpose(1, 2)[:, :, None]

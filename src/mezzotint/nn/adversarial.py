@@ -141,7 +141,7 @@ class PatchDiscriminator(nn.Sequential):
         channels: of a picture.
         width: channels of the first map; it doubles up to eight times itself.
         layers: convolutions that halve the map.
-        norm: makes the norm of a number of channels; batch norm makes the bias before it idle.
+        actnorm: in the place of batch norm, which makes the bias before it idle.
         clips: whether it reads clips, (B, C, T, H, W), with kernels of 3 instead of 4.
     """
 
@@ -161,7 +161,9 @@ class PatchDiscriminator(nn.Sequential):
         parts: list[nn.Module] = [make(channels, width, side, 2, 1), nn.LeakyReLU(LEAK)]
         for k, pair in enumerate(pairwise(widths), 1):
             stride = 2 if k < layers else 1
-            parts.append(make(*pair, side, stride, 1, bias=actnorm))
+            # Time is halved twice and no more. That it is for other numbers of layers is our guess.
+            strides = (stride if k < 2 else 1, stride, stride) if clips else (stride, stride)
+            parts.append(make(*pair, side, strides, 1, bias=actnorm))
             parts += [ActNorm(pair[1]) if actnorm else batch(pair[1]), nn.LeakyReLU(LEAK)]
         parts.append(make(widths[-1], 1, side, 1, 1))
         super().__init__(OrderedDict((str(k), module) for k, module in enumerate(parts)))

@@ -15,7 +15,7 @@ from mezzotint.tokenizers.places import ByAxes, ByIndex, Learned, Mixed, Rotary,
 from mezzotint.tokenizers.vitok import ViTokConfig
 from mezzotint.tokenizers.vitok_parts import Half
 
-_BLOCK: Final = (
+BLOCK: Final = (
     ("norm1.*", "norm1.*"),
     ("norm2.*", "norm2.*"),
     ("attn.qkv.weight", "attn.qkv.weight"),
@@ -27,7 +27,7 @@ _BLOCK: Final = (
 BLOCKS: Final = tuple(
     (f"{half}.blocks.*.{official}", f"{half}.blocks.*.{ours}")
     for half in ("encoder", "decoder")
-    for official, ours in _BLOCK
+    for official, ours in BLOCK
 )
 RENAMES: Final = Renames(
     "ViTok",
