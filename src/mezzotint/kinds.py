@@ -25,6 +25,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "adm-classifier": "mezzotint.networks.adm_classifier:ADMClassifierConfig",
         "kl": "mezzotint.tokenizers.kl:KLConfig",
         "vitok": "mezzotint.tokenizers.vitok:ViTokConfig",
+        "vitok2": "mezzotint.tokenizers.vitok2:ViTok2Config",
         "token-dit": "mezzotint.networks.token_dit:TokenDiTConfig",
     },
     "table": {
