@@ -30,6 +30,19 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "code-autoencoder": "mezzotint.networks.autoencoding:CodeAutoencoderConfig",
         "image-autoencoder": "mezzotint.networks.autoencoding:ImageAutoencoderConfig",
         "ppgn": "mezzotint.networks.players:PlayersConfig",
+        "vitok": "mezzotint.tokenizers.vitok:ViTokConfig",
+        "vitok2": "mezzotint.tokenizers.vitok2:ViTok2Config",
+        "token-dit": "mezzotint.networks.token_dit:TokenDiTConfig",
+    },
+    "table": {
+        "sines": "mezzotint.tokenizers.places:Sines",
+        "learned": "mezzotint.tokenizers.places:Learned",
+    },
+    "rotary": {
+        "by-index": "mezzotint.tokenizers.places:ByIndex",
+        "by-axes": "mezzotint.tokenizers.places:ByAxes",
+        "by-three-axes": "mezzotint.tokenizers.places:ByThreeAxes",
+        "mixed": "mezzotint.tokenizers.places:Mixed",
     },
     "pool": {
         "attention": "mezzotint.networks.adm_classifier:AttentionPool",
@@ -197,8 +210,20 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "uniform": "mezzotint.training.objectives:UniformTimes",
         "logit-normal": "mezzotint.training.objectives:LogitNormalTimes",
     },
+    "pixel-loss": {
+        "squared": "mezzotint.training.pixel_losses:Squared",
+        "absolute": "mezzotint.training.pixel_losses:Absolute",
+        "huber": "mezzotint.training.pixel_losses:Huber",
+        "charbonnier": "mezzotint.training.pixel_losses:Charbonnier",
+    },
+    "perceptual": {
+        "lpips": "mezzotint.perceptual:Lpips",
+        "efflite0": "mezzotint.perceptual:Lite0",
+        "classifier": "mezzotint.perceptual:ByClassifier",
+    },
     "augmentation": {
         "mirrored": "mezzotint.training.augment:Mirrored",
+        "shifted": "mezzotint.training.augment:Shifted",
         "affine": "mezzotint.training.augment:Affine",
         "colour": "mezzotint.training.augment:Colour",
         "cutout": "mezzotint.training.augment:Cutout",

@@ -4,6 +4,7 @@ Each image owns one generator, seeded by a number of its own, on the CPU. So ima
 alone, in a batch, and on any number of ranks or devices.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -56,6 +57,11 @@ class SeededNoise:
 
     def _check(self, rows: int) -> None:
         assert rows == len(self), f"{len(self)} seeds but {rows} images"
+
+
+def even(like: Float[Tensor, "b ..."], noise: Noise) -> Float[Tensor, "b ..."]:
+    """Draw uniform numbers in (-1, 1): erf(z / sqrt 2) of normal z."""
+    return torch.erf(noise(like) / math.sqrt(2))
 
 
 class TapeNoise:

@@ -17,7 +17,7 @@ import torch
 from pydantic import InstanceOf, model_validator
 from torch import nn
 
-from mezzotint import config, teacher
+from mezzotint import config, kinds, teacher
 from mezzotint.card import Product
 from mezzotint.config import Config, part
 from mezzotint.data.images import Data, Images
@@ -25,7 +25,7 @@ from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.errors import ConfigError
 from mezzotint.generator import DiffusionConfig, Generator
 from mezzotint.sampling import Sampling
-from mezzotint.tokenizers.base import TokenizerConfig
+from mezzotint.tokenizers.base import LatentSpec, TokenizerConfig
 from mezzotint.training.lasting import lasting
 from mezzotint.training.objectives import Denoising, Objective
 from mezzotint.training.plan import DenoisingPlan, TrainPlan, fast_bf16
@@ -52,6 +52,25 @@ class Recipe(Config):
     tokenizer: Annotated[InstanceOf[TokenizerConfig], part("tokenizer")]
     data: Annotated[InstanceOf[Data], part("data")]
     train: TrainPlan
+
+    def network(self) -> nn.Module:
+        """Make what is trained, freshly initialised."""
+        made: nn.Module = self.model.network.build()
+        return made
+
+    def heir(self, network: nn.Module) -> nn.Module:
+        """Return what of a network takes over another model's weights."""
+        return network
+
+    @classmethod
+    def filled_model(
+        cls, model: dict[str, Any], spec: LatentSpec, images: Images
+    ) -> dict[str, Any]:
+        """Return the tree of a model with what tokenizer and data know of it."""
+        channels, *size = spec.shape
+        known = {"channels": channels, "size": size, "num_classes": len(images.classes)}
+        network = filled("model.network", model.get("network", {}), known)
+        return {**model, "network": network}
 
     @abstractmethod
     def objective(self, network: nn.Module, device: torch.device) -> Objective:
@@ -166,6 +185,7 @@ _RECIPES: Final = (
     "mezzotint.recipe:GeneratorRecipe",
     "mezzotint.classifier_recipe:ClassifierRecipe",
     "mezzotint.plugged.recipe:PluggedRecipe",
+    "mezzotint.tokenizer_recipe:TokenizerRecipe",
 )
 
 
@@ -226,11 +246,10 @@ def resolve(tree: Mapping[str, Any]) -> Recipe:
     sections["tokenizer"] = filled("tokenizer", sections["tokenizer"], {"size": images.size})
     tokenizer: TokenizerConfig = config.load_at("tokenizer", "tokenizer", sections["tokenizer"])
     tokenizer = tokenizer.pinned()
-    channels, *size = tokenizer.build().spec.shape
     model = opened("model", sections["model"])
-    known = {"channels": channels, "size": size, "num_classes": len(images.classes)}
-    model["network"] = filled("model.network", model.get("network", {}), known)
-    sections["model"] = model
+    listed = model.get("kind") in kinds.names("model")
+    cls = (_recipe_of(kinds.find("model", model["kind"])) if listed else None) or Recipe
+    sections["model"] = cls.filled_model(model, tokenizer.build().spec, images)
     whole = complete(sections | {"data": data, "tokenizer": tokenizer})
     return whole.pinned(images.classes)
 

@@ -33,6 +33,7 @@ RELEASES: Final = {
     "dimr": "mezzotint.official.dimr",
     "adm": "mezzotint.official.adm",
     "lit": "mezzotint.official.lit",
+    "token-dit": "mezzotint.official.vitok_dit",
 }
 """Modules with `from_official` and `to_official`, by the kind of the network."""
 

@@ -68,7 +68,7 @@ class Run:
         self.held_out = self.recipe.data.held_out()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix(plan.seed, 6))
-            self.network = self.recipe.model.network.build().to(device)
+            self.network = self.recipe.network().to(device)
         self.ema = EMA(self.network, plan.ema)
         self.averaged = Averaged(self.recipe, self.network, self.ema, device)
         self.optimiser = plan.optimiser(self.network)
@@ -142,8 +142,9 @@ class Run:
     def _inherit(self, source: Path | str) -> None:
         tensors, tree = checkpoint.read_named(source)
         classes = tree.get("classes", ())
-        barred = other_attention(self.network, tree, tensors)
-        taken = transfer(self.network, tensors, classes, self.images.classes, source, barred)
+        heir = self.recipe.heir(self.network)
+        barred = other_attention(heir, tree, tensors)
+        taken = transfer(heir, tensors, classes, self.images.classes, source, barred)
         self.ema.restart()
         seen = tree.get("provenance", {}).get("seen", "an unknown number of")
         self.inherited = (

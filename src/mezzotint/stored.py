@@ -6,6 +6,7 @@ A generator is worth as much as the tokenizer that it was trained on is the same
 a fingerprint of the tokenizer's config and weights, and another tokenizer is refused.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -14,11 +15,13 @@ from typing import Annotated, Any, Final, Self
 
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from pydantic import Field, InstanceOf, model_validator
 from torch import Tensor
 
 from mezzotint import card, checkpoint
 from mezzotint.config import Config, part
+from mezzotint.data.draw import grid
 from mezzotint.digest import digest_of_model
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.noise import Noise
@@ -27,6 +30,7 @@ from mezzotint.tokenizers.base import LatentSpec, TokenizerConfig, floats, pixel
 
 _AT_A_TIME: Final = 8 * 256**2  # pixels; so that a large batch fits in memory
 _DIGITS: Final = 16  # of a fingerprint
+_COLUMNS: Final = 8  # of a sheet
 
 
 class TokenizerModel(Config):
@@ -46,21 +50,8 @@ class TokenizerModel(Config):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        self.rows(self.size)
+        self.network.latent(self.size)
         return self
-
-    def rows(self, size: int) -> int:
-        """Return the rows of the latent of an image of `size` rows.
-
-        Raises:
-            ConfigError: they do not come out whole.
-        """
-        if size % self.network.stride:
-            raise ConfigError(
-                f"size {size} is not a multiple of {self.network.stride}, by which this tokenizer "
-                "divides rows and columns; choose images of another size"
-            )
-        return size // self.network.stride
 
     def build(self) -> Autoencoder:
         """Make the network, freshly initialised."""
@@ -93,6 +84,7 @@ class NetworkTokenizer:
         size: rows and columns of an image.
         fingerprint: digest of config and weights.
         tree: the config tree that it was loaded from.
+        examples: images that its sheet shows, if there are any.
     """
 
     network: Autoencoder
@@ -100,6 +92,7 @@ class NetworkTokenizer:
     size: int
     fingerprint: str
     tree: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    examples: UInt8[Tensor, "n 3 H W"] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.network.eval().requires_grad_(requires_grad=False)
@@ -107,12 +100,8 @@ class NetworkTokenizer:
     @property
     def spec(self) -> LatentSpec:
         """What the latents look like."""
-        rows, channels = self.model.rows(self.size), self.model.network.latent_channels
-        return LatentSpec(
-            shape=(channels, rows, rows),
-            image=(self.size, self.size),
-            fingerprint=self.fingerprint,
-        )
+        shape, image = self.model.network.latent(self.size), self.model.network.image(self.size)
+        return LatentSpec(shape=shape, image=image, fingerprint=self.fingerprint)
 
     def at(self, size: int) -> Self:
         """Return the same tokenizer for images of another size.
@@ -120,7 +109,7 @@ class NetworkTokenizer:
         Raises:
             ConfigError: the size is not a multiple of the tokenizer's stride.
         """
-        self.model.rows(size)
+        self.model.network.latent(size)
         return replace(self, size=size)
 
     def encode(self, images: UInt8[Tensor, "b 3 H W"]) -> Tensor:
@@ -162,10 +151,11 @@ class NetworkTokenizer:
         return self
 
     def cost(self) -> dict[str, int]:
-        """Return parameters, and multiply-adds of one image that is encoded and decoded."""
-        channels = self.model.network.channels
+        """Return parameters, multiply-adds of one image there and back, and E, floats a latent."""
+        spec, channels = self.spec, self.model.network.channels
         with torch.device("meta"):
-            return card.cost(self.model.build(), torch.zeros(1, channels, self.size, self.size))
+            found = card.cost(self.model.build(), torch.zeros(1, channels, *spec.image))
+        return {**found, "latent_floats": math.prod(spec.shape)}
 
     def save(self, folder: Path | str, *, dtype: torch.dtype | None = None) -> None:
         """Write a model folder that `load` reads; in another dtype it is another tokenizer.
@@ -177,8 +167,19 @@ class NetworkTokenizer:
         tensors = checkpoint.trained_as(dtype, self.network, self.model.build)
         checkpoint.write_model(Path(folder), tensors, {**self.tree, "model": self.model})
 
-    def sheet(self) -> None:
-        """Return no picture: it has no images of its own to show."""
+    def restored(self, images: UInt8[Tensor, "b 3 H W"]) -> UInt8[Tensor, "b 3 H W"]:
+        """Return images as they come back, nothing being drawn on the way."""
+        return self._by_block(lambda block: pixels(self.network(floats(block))), images, 1)
+
+    def sheet(self) -> Image.Image | None:
+        """Draw rows of examples, each over what came back; None where it has no examples."""
+        if self.examples is None:
+            return None
+        rows = zip(
+            self.examples.split(_COLUMNS), self.restored(self.examples).split(_COLUMNS), strict=True
+        )
+        pairs = [each for pair in rows for each in pair]
+        return grid(torch.cat(pairs), columns=_COLUMNS, names=("given", "back") * len(pairs))
 
     def measured(self) -> Self:
         """Return itself: how well images come back is for an evaluation to say."""

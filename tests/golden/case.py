@@ -150,6 +150,7 @@ def due(system: str) -> bool:
         "sit",
         "t_stitch",
         "uvit",
+        "vitok",
     }
 
 

@@ -24,6 +24,7 @@ class Batch:
     images: UInt8[Tensor, "b 3 h w"]
     y: Int[Tensor, "b"]
     seeds: Sequence[int]
+    step: int = 0
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -130,4 +131,4 @@ class Loader:
         positions = range(first, first + share)
         rows = torch.tensor([self.order(position) for position in positions])
         seeds = [mix(self.seed, 4, position) for position in positions]
-        return Batch(self.images.read(rows), self.images.labels[rows], seeds)
+        return Batch(self.images.read(rows), self.images.labels[rows], seeds, step)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from jaxtyping import Float, Float32, Float64, UInt8
+from jaxtyping import Float, Float32, Float64, Shaped, UInt8
 from torch import Tensor, nn
 from torchvision.models import alexnet, vgg16
 
@@ -137,7 +137,19 @@ class LPIPS:
                 total += (apart @ head.to(apart)).cpu()
         return total
 
-    def _directions(self, images: UInt8[Tensor, "b 3 h w"]) -> Iterator[Float[Tensor, "b c h2 w2"]]:
+    def distance(
+        self, images: Float[Tensor, "b 3 h w"], originals: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b"]:
+        """Compare floats in [0, 255], with a gradient for the first: what tokenizers train with."""
+        with torch.no_grad():
+            theirs = list(self._directions(originals))
+        pairs = zip(self._directions(images), theirs, self.heads, strict=True)
+        parts = [((x - y).square().mean((2, 3)) @ head.to(x)) for x, y, head in pairs]
+        return torch.stack(parts).sum(0)
+
+    def _directions(
+        self, images: Shaped[Tensor, "b 3 h w"]
+    ) -> Iterator[Float[Tensor, "b c h2 w2"]]:
         """Yield the activations of each tapped layer, scaled to length 1 at each pixel."""
         x = images.to(next(self.layers.parameters()))
         x = (x / 127.5 - 1 - x.new_tensor(SHIFT).view(3, 1, 1)) / x.new_tensor(SCALE).view(3, 1, 1)

@@ -161,26 +161,31 @@ class EffLite0(Blockwise):
         device: str | torch.device = "cpu",
         block: int = 16,
     ) -> None:
-        timm = _timm()
-        found = find_published(LITE0, weights, unverified=unverified)
+        network, digest = lite0(weights, unverified=unverified)
         half = (0.5, 0.5, 0.5)
         self._preprocessing = Preprocessing(size, size, half, half)
         super().__init__(
             name="EffLite0",
             distance="FD-EffLite0(unverified)" if unverified else "FD-EffLite0",
-            digest=digest_of(found.digest, asdict(self._preprocessing)),
-            classes=tuple(timm.data.ImageNetInfo().label_descriptions()),
+            digest=digest_of(digest, asdict(self._preprocessing)),
+            classes=tuple(_timm().data.ImageNetInfo().label_descriptions()),
             block=block,
             device=device,
         )
-        network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        _load_in_order(network, found)
         self._network = _ready(network, self.device)
 
     def _read(self, images: UInt8[Tensor, "b 3 h w"]) -> Readout:
         maps = self._network.forward_features(self._preprocessing(images))
         features = self._network.forward_head(maps, pre_logits=True)
         return Readout(features, self._network.classifier(features))
+
+
+def lite0(weights: str | Path = LITE0_PACKAGE, *, unverified: bool = False) -> tuple[Any, str]:
+    """Return EfficientNet-Lite0, frozen, and the digest of its weights; see `EffLite0`."""
+    found = find_published(LITE0, weights, unverified=unverified)
+    network = _timm().create_model("tf_efficientnet_lite0", pretrained=False)
+    _load_in_order(network, found)
+    return _ready(network, torch.device("cpu")), found.digest
 
 
 def _timm() -> Any:
@@ -235,4 +240,4 @@ def _load_in_order(network: nn.Module, weights: Weights) -> None:
     load_strictly(network, dict(zip(names, tensors.values(), strict=True)), weights.path)
 
 
-__all__ = ["LITE0", "EffLite0", "Preprocessing", "Random", "TimmFeatures"]
+__all__ = ["LITE0", "LITE0_PACKAGE", "EffLite0", "Preprocessing", "Random", "TimmFeatures", "lite0"]

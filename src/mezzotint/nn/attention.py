@@ -1,11 +1,15 @@
 """Attention over tokens, all heads at once: softmax(q k^T / sqrt(d)) v, or linear in the tokens."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+
+CPU: Final = torch.device("cpu").type
+_FEW: Final = 512  # tokens, whose pairs fit in memory
 
 
 class SelfAttention(nn.Module):
@@ -30,6 +34,21 @@ class SelfAttention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, D/H) each
         mixed = functional.scaled_dot_product_attention(q, k, v)
         return self.proj(mixed.transpose(1, 2).reshape(b, n, d))
+
+
+def attend(
+    q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], v: Float[Tensor, "b h m e"]
+) -> Float[Tensor, "b h n e"]:
+    """Return softmax(q k^T / sqrt(d)) v, by the kernel that is fast where it runs.
+
+    Trained on a CPU, PyTorch's fused kernel takes 6 times as long as its formula for 64 tokens of
+    bfloat16, nearly all of it backward (measured on a Xeon with AMX; 0.086 s against 0.014 s).
+    """
+    plain = q.requires_grad and q.device.type == CPU and k.shape[2] <= _FEW
+    if not plain:
+        return functional.scaled_dot_product_attention(q, k, v)
+    weights = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)
+    return weights.softmax(3, dtype=torch.float32).to(v.dtype) @ v
 
 
 def positive(x: Float[Tensor, "b n d"], floor: float = 1e-6) -> Float[Tensor, "b n d"]:

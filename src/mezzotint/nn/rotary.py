@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from mezzotint.nn.attention import SelfAttention
+from mezzotint.nn.attention import SelfAttention, attend
 
 _LARGEST: Final = math.log(100.0)
 _SLOWEST, _FASTEST = math.log(math.pi), math.log(5 * math.pi)
@@ -49,13 +49,48 @@ class Rotation(nn.Module):
         return torch.cat(pair, -1)
 
 
-def turned(x: Float[Tensor, "b h n d"], angles: Float[Tensor, "h n p"]) -> Float[Tensor, "b h n d"]:
-    """Turn the pairs of channels (0, 1), (2, 3), ... by one angle each; leave those behind."""
+def turned(
+    x: Float[Tensor, "b h n d"], angles: Float[Tensor, "*some n p"]
+) -> Float[Tensor, "b h n d"]:
+    """Turn the pairs of channels (0, 1), (2, 3), ... by one angle each; leave those behind.
+
+    Args:
+        x: queries or keys.
+        angles: of every place, and where they differ, of every head, or image and head.
+    """
     count = 2 * angles.shape[-1]
     first, second = x[..., :count].unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = angles.cos(), angles.sin()
-    pairs = torch.stack([first * cos - second * sin, second * cos + first * sin], -1)
-    return torch.cat([pairs.flatten(-2), x[..., count:]], -1)
+    pairs = torch.stack([first * cos - second * sin, second * cos + first * sin], -1).flatten(-2)
+    return torch.cat([pairs, x[..., count:]], -1) if count < x.shape[-1] else pairs
+
+
+class TurnedAttention(SelfAttention):
+    """Softmax attention between queries and keys that are turned by where they stand.
+
+    Queries, keys and values have no bias, what comes out has one.
+
+    Args:
+        width: channels of a token, a multiple of `heads`.
+        heads: number of heads.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads, bias=False)
+
+    def forward(  # type: ignore[override]  # tokens alone do not say where they stand
+        self, tokens: Float[Tensor, "b n d"], angles: Float[Tensor, "*some n p"]
+    ) -> Float[Tensor, "b n d"]:
+        """Mix the tokens of each image.
+
+        Args:
+            tokens: of each image.
+            angles: see `turned`; in float32.
+        """
+        qkv = self.qkv(tokens).unflatten(2, (3, self.heads, -1))  # (B, N, 3, H, D/H)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, D/H) each
+        mixed = attend(turned(q, angles).to(v.dtype), turned(k, angles).to(v.dtype), v)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
 
 
 class RotaryAttention(SelfAttention):

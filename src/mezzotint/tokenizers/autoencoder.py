@@ -5,12 +5,27 @@
 It knows neither uint8 nor the scale of what a generator sees: `mezzotint.stored` does.
 """
 
+from typing import ClassVar, NamedTuple
+
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from mezzotint.config import Config
+from mezzotint.errors import ConfigError
 from mezzotint.noise import Noise
+
+
+class Pass(NamedTuple):
+    """What training sees of an autoencoder.
+
+    Attributes:
+        images: as they came back, with gradient.
+        penalty: of each image's codes, such as their divergence; a weight makes it a loss.
+    """
+
+    images: Float[Tensor, "b c H W"]
+    penalty: Float[Tensor, "b"]
 
 
 class AutoencoderConfig(Config):
@@ -29,6 +44,32 @@ class AutoencoderConfig(Config):
         """Rows of an image over rows of its latent."""
         raise NotImplementedError
 
+    def rows(self, size: int) -> int:
+        """Return the rows of the latent of an image of `size` rows.
+
+        Raises:
+            ConfigError: they do not come out whole.
+        """
+        if size % self.stride:
+            raise ConfigError(
+                f"size {size} is not a multiple of {self.stride}, by which this tokenizer "
+                "divides rows and columns; choose images of another size"
+            )
+        return size // self.stride
+
+    def latent(self, size: int) -> tuple[int, int, int]:
+        """Return channels, rows and columns of the latent of a square image.
+
+        Raises:
+            ConfigError: there is none for this size.
+        """
+        rows = self.rows(size)
+        return self.latent_channels, rows, rows
+
+    def image(self, size: int) -> tuple[int, int]:
+        """Return rows and columns of what is encoded at once, of images of `size` rows."""
+        return size, size
+
     def build(self) -> "Autoencoder":
         """Make the network, freshly initialised."""
         raise NotImplementedError
@@ -41,9 +82,21 @@ class Autoencoder(nn.Module):
         config: channels of both.
     """
 
+    FRONT: ClassVar[tuple[str, ...]] = ()
+    """How the names of the tensors begin that make the codes: what stage two freezes."""
+
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.config = config
+
+    def reconstruct(self, x: Float[Tensor, "b c H W"], noise: Noise) -> Pass:
+        """Return images as they come back in training, and the penalty of their codes.
+
+        Args:
+            x: images in [-1, 1].
+            noise: draws latents from codes.
+        """
+        raise NotImplementedError
 
     def encode(self, x: Float[Tensor, "b c H W"]) -> Tensor:
         """Return deterministic codes.
@@ -70,4 +123,4 @@ def _silence(like: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
     return like.new_zeros(like.shape)
 
 
-__all__ = ["Autoencoder", "AutoencoderConfig"]
+__all__ = ["Autoencoder", "AutoencoderConfig", "Pass"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mezzotint.nn.resnet import GROUPS, FloatGroupNorm, MapAttention, ResnetBlock, doubling
 from mezzotint.noise import Noise
-from mezzotint.tokenizers.autoencoder import Autoencoder, AutoencoderConfig
+from mezzotint.tokenizers.autoencoder import Autoencoder, AutoencoderConfig, Pass
 
 EPS: Final = 1e-6  # of every norm
 LOG_VARIANCES: Final = (-30.0, 20.0)  # what a log-variance is clamped to
@@ -107,6 +107,8 @@ class KL(Autoencoder):
         config: its shape.
     """
 
+    FRONT = ("encoder.", "quant.")
+
     config: KLConfig
 
     def __init__(self, config: KLConfig) -> None:
@@ -137,6 +139,11 @@ class KL(Autoencoder):
         """Return images, about in [-1, 1]."""
         return self.decoder(self.post_quant(z))
 
+    def reconstruct(self, x: Float[Tensor, "b c H W"], noise: Noise) -> Pass:
+        """Return images from drawn latents, and the mean divergence of a value of a latent."""
+        codes = self.encode(x)
+        return Pass(self.decode(self.draw(codes, noise)), mean_divergence(codes))
+
 
 def moments(
     codes: Float[Tensor, "b m h w"],
@@ -158,6 +165,11 @@ def divergence(codes: Float[Tensor, "b m h w"]) -> Float[Tensor, "b"]:
     mean, log_variance = moments(codes)
     each = mean.square() + log_variance.exp() - 1 - log_variance
     return 0.5 * each.flatten(1).sum(1)
+
+
+def mean_divergence(codes: Float[Tensor, "b m h w"]) -> Float[Tensor, "b"]:
+    """Return the divergence over the number of values of a latent, in float32."""
+    return divergence(codes.float()) / (codes[0].numel() // 2)
 
 
 class Level(nn.Module):
@@ -280,4 +292,4 @@ def _head(width: int, channels: int) -> nn.Module:
     return nn.Sequential(FloatGroupNorm(width, eps=EPS), nn.SiLU(), conv)
 
 
-__all__ = ["KL", "LOG_VARIANCES", "SCALES", "KLConfig", "divergence", "moments"]
+__all__ = ["KL", "LOG_VARIANCES", "SCALES", "KLConfig", "divergence", "mean_divergence", "moments"]

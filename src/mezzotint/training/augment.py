@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from mezzotint.noise import Noise
+from mezzotint.noise import Noise, even
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
@@ -35,8 +35,8 @@ class Augmentation(Protocol):
 
 
 def _draws(x: Float[Tensor, "b c h w"], noise: Noise, count: int) -> tuple[Tensor, ...]:
-    """Draw `count` numbers in (-1, 1) for each picture: erf(z / sqrt 2) is uniform for normal z."""
-    return torch.erf(noise(x.new_empty(len(x), count)) / math.sqrt(2)).unbind(1)
+    """Draw `count` numbers in (-1, 1) for each picture."""
+    return even(x.new_empty(len(x), count), noise).unbind(1)
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,33 @@ class Mirrored:
         """Mirror some of the pictures."""
         (u,) = _draws(x, noise, 1)
         return torch.where((u < 2 * self.share - 1)[:, None, None, None], x.flip(3), x)
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """Shifted by whole pixels, so that nothing is blurred; what comes in repeats the border.
+
+    Attributes:
+        pixels: largest shift along rows and along columns.
+    """
+
+    pixels: Annotated[int, Field(ge=0)] = 4
+
+    def __call__(self, x: Float[Tensor, "b c h w"], noise: Noise) -> Float[Tensor, "b c h w"]:
+        """Shift each picture by a number of rows and of columns of its own."""
+        most, (height, width) = self.pixels, x.shape[2:]
+        down, right = _draws(x, noise, 2)
+        picture = torch.arange(len(x), device=x.device)[:, None, None]
+        rows, columns = (
+            (torch.arange(side, device=x.device) - _whole(u, most)[:, None]).clamp(0, side - 1)
+            for u, side in ((down, height), (right, width))
+        )
+        return x[picture, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _whole(u: Float[Tensor, "b"], most: int) -> Int[Tensor, "b"]:
+    """Turn numbers in (-1, 1) into whole ones from -most to most, all alike often."""
+    return (u * (most + 0.5)).round().long().clamp(-most, most)
 
 
 @dataclass(frozen=True)
@@ -139,4 +166,4 @@ def _within(centre: Float[Tensor, "b"], half: Float[Tensor, "b"], size: int) -> 
     return (place - centre[:, None]).abs() < half[:, None]
 
 
-__all__ = ["Affine", "Augmentation", "Colour", "Cutout", "Mirrored"]
+__all__ = ["Affine", "Augmentation", "Colour", "Cutout", "Mirrored", "Shifted"]

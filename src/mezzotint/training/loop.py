@@ -47,7 +47,8 @@ class State:
         step: optimiser steps done, skipped ones included.
         loss: mean over the batch.
         each, group: cost and group of each image of the batch, those of all ranks.
-        norm: of the gradient, before clipping.
+        parts: means of what the loss is made of, on this rank alone.
+        norm: of the gradient, before clipping; of the first party, where there are several.
         lr: the learning rate used.
         skipped: whether the step was skipped for a loss or gradient that is no number.
         in_a_row: steps skipped since the last good one.
@@ -57,6 +58,7 @@ class State:
     loss: float = float("nan")
     each: Float[Tensor, "b"] = field(default_factory=lambda: torch.zeros(0))
     group: Int[Tensor, "b"] = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    parts: dict[str, float] = field(default_factory=dict)
     norm: float = float("nan")
     lr: float = 0.0
     skipped: bool = False
@@ -78,17 +80,18 @@ def train(
     Raises:
         NumericError: too many steps in a row had a loss or gradient that is no number.
     """
-    trained = [p for p in network.parameters() if p.requires_grad]
+    parties = _parties(network)
     while state.step < plan.steps:
         state.lr = plan.rate(state.step)
         for group in optimiser.param_groups:
-            group["lr"] = state.lr
+            group["lr"] = group.get("rate", plan.rate)(state.step)
         optimiser.zero_grad()
         with ranks.seeded(plan.seed, 7, state.step):
             losses = _backward(objective, network, loader(state.step), plan.accumulate)
         _gather(state, losses, ranks)
-        state.norm = _clip(trained, plan.clip)
-        state.skipped = ranks.agree(not math.isfinite(state.loss + state.norm))
+        norms = [_clip(party, plan.clip) for party in parties]
+        state.norm = norms[0]
+        state.skipped = ranks.agree(not math.isfinite(state.loss + sum(norms)))
         state.step += 1
         if state.skipped:
             state.in_a_row += 1
@@ -98,6 +101,14 @@ def train(
             ema.update(state.step)
         yield state
         _check(state, plan)
+
+
+def _parties(network: nn.Module) -> Sequence[Sequence[nn.Parameter]]:
+    """Return the trained parameters, those of adversaries apart: one's gradient clips no other."""
+    inner = network.module if isinstance(network, DistributedDataParallel) else network
+    everything = [p for p in network.parameters() if p.requires_grad]
+    apart = getattr(inner, "parties", None)
+    return [everything] if apart is None else apart()
 
 
 def _backward(objective: Objective, network: nn.Module, batch: Batch, pieces: int) -> list[Loss]:
@@ -116,7 +127,7 @@ def _cut(batch: Batch, pieces: int) -> Iterator[Batch]:
     size = -(-len(batch) // pieces)
     for first in range(0, len(batch), size):
         part = slice(first, first + size)
-        yield Batch(batch.images[part], batch.y[part], batch.seeds[part])
+        yield Batch(batch.images[part], batch.y[part], batch.seeds[part], batch.step)
 
 
 def _apart(network: nn.Module, *, wait: bool) -> AbstractContextManager[None]:
@@ -129,6 +140,8 @@ def _gather(state: State, losses: list[Loss], ranks: Ranks) -> None:
     state.each = ranks.gather(torch.cat([loss.each.float() for loss in losses]))
     state.group = ranks.gather(torch.cat([loss.group for loss in losses]))
     state.loss = float(state.each.mean())
+    names = losses[0].parts
+    state.parts = {n: sum(float(loss.parts[n]) for loss in losses) / len(losses) for n in names}
 
 
 def _clip(parameters: Sequence[nn.Parameter], limit: float | None) -> float:

@@ -3,8 +3,8 @@
 Denoising draws a time and noise, and scores the prediction; classifying scores the class.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import torch
@@ -45,11 +45,13 @@ class Loss:
         total: the number to minimise.
         each: cost of each image, without gradient.
         group: the objective's group that each image belongs to, on the CPU.
+        parts: what it is made of, where there are several parts; each a mean over the batch.
     """
 
     total: Float[Tensor, ""]
     each: Float[Tensor, "b"]
     group: Int[Tensor, "b"]
+    parts: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
 
 
 class Objective(Protocol):

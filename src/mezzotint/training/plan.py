@@ -1,7 +1,7 @@
 """The `train:` section of a recipe: what every run has, and what each objective adds."""
 
 from collections.abc import Callable
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -13,6 +13,8 @@ from mezzotint.training.distilled import Teacher
 from mezzotint.training.loop import LoopPlan
 from mezzotint.training.objectives import Times, UniformTimes
 from mezzotint.training.optim import ConstantRate, Decay, adamw, learning_rate
+from mezzotint.training.pixel_losses import PixelLoss, Squared
+from mezzotint.training.reconstruction import Adversarial, Trainee, Weights
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -129,6 +131,43 @@ class ClassifyingPlan(TrainPlan):
     augmentations: tuple[Annotated[Augmentation, part("augmentation")], ...] = ()
 
 
+class TokenizingPlan(TrainPlan):
+    """What a tokenizer's run adds.
+
+    Attributes:
+        pixel: the distance of images from their originals, pixel by pixel.
+        perceptual: the distance to the eye, or null.
+        weights: of these two, and of the penalty of the codes.
+        adversarial: a discriminator, or null.
+        freeze: train the decoder alone; what makes the codes stays as it was started from.
+        augmentations: what is done to the pictures, in this order.
+        sample_every: steps between pictures of what comes back.
+        measured: images whose latents tell scale and shift; 0 leaves both as the model says.
+    """
+
+    pixel: Annotated[PixelLoss, part("pixel-loss")] = Squared()
+    perceptual: Annotated[Any, part("perceptual")] = None
+    weights: Weights = Weights()
+    adversarial: Adversarial | None = None
+    freeze: bool = False
+    augmentations: tuple[Annotated[Augmentation, part("augmentation")], ...] = ()
+    sample_every: int = Field(default=1000, ge=1)
+    measured: int = Field(default=1024, ge=0)
+
+    def optimiser(self, network: nn.Module) -> torch.optim.AdamW:
+        """Return the optimiser of a trainee: its discriminator learns at a rate of its own."""
+        assert isinstance(network, Trainee), "a tokenizer's run trains a trainee"
+        made = super().optimiser(network.autoencoder)
+        if network.critic is not None and self.adversarial is not None:
+            rival = {"params": list(network.critic.parameters()), "rate": self.adversarial.rate}
+            made.add_param_group({**rival, "weight_decay": self.weight_decay})
+        return made
+
+    def draws(self, step: int) -> bool:
+        """Return whether pictures are drawn after a step."""
+        return step % self.sample_every == 0
+
+
 def fast_bf16(device: torch.device) -> bool:
     """Return whether bf16 is worth while on a device, and not emulated."""
     if device.type == "cuda":
@@ -145,4 +184,4 @@ _AUTOCAST: Final[dict[str, Callable[[torch.device], torch.dtype | None]]] = {
     "bf16": lambda _device: torch.bfloat16,
 }
 
-__all__ = ["ClassifyingPlan", "DenoisingPlan", "TrainPlan", "fast_bf16"]
+__all__ = ["ClassifyingPlan", "DenoisingPlan", "TokenizingPlan", "TrainPlan", "fast_bf16"]

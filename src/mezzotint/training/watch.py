@@ -3,7 +3,7 @@
 The groups are fifths of the noise levels for a denoiser, and the classes for a classifier.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -37,6 +37,7 @@ class Window:
     steps: int = 0
     skipped: int = 0
     loss: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, count: int) -> "Window":
@@ -50,6 +51,8 @@ class Window:
             return
         self.steps += 1
         self.loss += state.loss
+        for name, value in state.parts.items():
+            self.parts[name] = self.parts.get(name, 0.0) + value
         for index in range(len(self.sums)):
             rows = state.each[state.group == index]
             self.sums[index] += float(rows.sum())
@@ -59,7 +62,8 @@ class Window:
         """Return the means."""
         means = [s / n if n else None for s, n in zip(self.sums, self.counts, strict=True)]
         loss = self.loss / self.steps if self.steps else None
-        return {"loss": loss, f"loss_by_{groups.by}": means, "skipped": self.skipped}
+        parts = {f"loss_{name}": value / self.steps for name, value in self.parts.items()}
+        return {"loss": loss, **parts, f"loss_by_{groups.by}": means, "skipped": self.skipped}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,157 @@
+"""ViTok-v2's names and variants, after the release Na-VAE/vitok-release: nine sets of weights.
+
+Each is two files, `encoder.safetensors` and `decoder.safetensors`, whose tensors make one state.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from mezzotint.errors import CheckpointError, ConfigError
+from mezzotint.official.renames import Renames, State
+from mezzotint.tokenizers.vitok2 import LETTERS, ViTok2Config
+from mezzotint.tokenizers.vitok_parts import MLP_RATIO, Half
+
+_BLOCK: Final = (
+    ("norm1.weight", "norm.weight"),
+    ("attn.norm_q.weight", "attn.norm_q.weight"),
+    ("attn.norm_k.weight", "attn.norm_k.weight"),
+    ("attn.qkv_proj.weight", "attn.qkv.weight"),
+    ("attn.out_proj.weight", "attn.proj.weight"),
+    ("ffn.value.weight", "mlp.value.weight"),
+    ("ffn.gate.weight", "mlp.gate.weight"),
+    ("ffn.fc2.weight", "mlp.project.weight"),
+    ("layer_scale.gamma", "scale"),
+)
+RENAMES: Final = Renames(
+    "ViTok-v2",
+    (
+        *(
+            (f"{half}_blocks.*.{theirs}", f"{half}.*.{ours}")
+            for half in ("encoder", "decoder")
+            for theirs, ours in _BLOCK
+        ),
+        ("patch_embed.*", "patches.*"),
+        ("to_code.*", "to_code.*"),
+        ("decoder_embed.*", "from_code.*"),
+        ("to_pixels.*", "pixels.*"),
+    ),
+)
+_FUSED: Final = ".fc1."
+"""A map to values and gates at once, in this order."""
+_HALF: Final = re.compile(r"(?P<letter>[A-Z]?)(?P<rest>(?:_?[wdhm]\d+(?:\.\d+)?)*)")
+_BOTTLENECK: Final = re.compile(r"(?:(?P<q>\d+)x)?(?P<p>\d+)x(?P<c>\d+)")
+
+
+def config_of_variant(variant: str) -> ViTok2Config:
+    """Translate the release's name of a variant, such as Ld4-Ld24/1x16x64 or w32_d2_h2-B/1x4x8.
+
+    Raises:
+        ConfigError: it is not understood.
+    """
+    halves, _, bottleneck = variant.partition("/")
+    first, dash, second = halves.partition("-")
+    shape = _BOTTLENECK.fullmatch(bottleneck)
+    if not dash or shape is None or int(shape["q"] or 1) != 1:
+        raise ConfigError(
+            f"variant {variant!r}: expected ENCODER-DECODER/1xPATCHxCHANNELS, such as Ld4-L/1x16x64"
+        )
+    (encoder, ours), (decoder, theirs) = _half(first, variant), _half(second, variant)
+    return ViTok2Config(
+        patch=int(shape["p"]),
+        latent_channels=int(shape["c"]),
+        encoder=encoder,
+        decoder=decoder,
+        mlp_ratio=max(ours, theirs),
+    )
+
+
+def _half(text: str, variant: str) -> tuple[Half, float]:
+    """Return one half and its ratio of the MLP: a letter, and what differs from it."""
+    match = _HALF.fullmatch(text)
+    if match is None or (match["letter"] and match["letter"] not in LETTERS):
+        letters = ", ".join(LETTERS)
+        raise ConfigError(f"variant {variant!r}: {text!r} is no half; expected one of {letters}")
+    tree: dict[str, float] = {**LETTERS.get(match["letter"], {}), "ratio": MLP_RATIO}
+    names = {"w": "width", "d": "depth", "h": "heads", "m": "ratio"}
+    for key, value in re.findall(r"([wdhm])(\d+(?:\.\d+)?)", match["rest"]):
+        tree[names[key]] = float(value)
+    missing = {"width", "depth", "heads"} - tree.keys()
+    if missing:
+        raise ConfigError(f"variant {variant!r}: {text!r} does not say its {sorted(missing)[0]}")
+    shape = {name: int(tree[name]) for name in ("width", "depth", "heads")}
+    return Half(**shape), tree["ratio"]
+
+
+def config_from_official(state: Mapping[str, Tensor]) -> ViTok2Config:
+    """Read the whole shape off official tensors, those of both files together.
+
+    Raises:
+        CheckpointError: tensors that tell the shape are missing, such as those of one file.
+    """
+    try:
+        pixels = state["patch_embed.weight"].shape[1]
+        values = len(state["to_code.weight"])
+        halves = {half: _shape(state, half) for half in ("encoder", "decoder")}
+        hidden = {half: len(state[f"{half}_blocks.0.ffn.fc1.weight"]) // 2 for half in halves}
+    except KeyError as error:
+        raise CheckpointError(
+            f"not a ViTok-v2: it has no tensor {error}; read encoder.safetensors and "
+            "decoder.safetensors together"
+        ) from None
+    ratios = (MLP_RATIO, *(hidden[name] / half.width for name, half in halves.items()))
+    for ratio in ratios:
+        found = ViTok2Config(
+            latent_channels=values, patch=round((pixels / 3) ** 0.5), mlp_ratio=ratio, **halves
+        )
+        if all(found.hidden(half) == hidden[name] for name, half in halves.items()):
+            return found
+    raise CheckpointError(f"MLPs of {hidden} hidden channels are of no ViTok-v2")
+
+
+def _shape(state: Mapping[str, Tensor], half: str) -> Half:
+    qkv = state[f"{half}_blocks.0.attn.qkv_proj.weight"]
+    width, depth = (
+        qkv.shape[1],
+        sum(n.startswith(f"{half}_blocks.") and n.endswith(".gamma") for n in state),
+    )
+    return Half(
+        width=width, depth=depth, heads=width // len(state[f"{half}_blocks.0.attn.norm_q.weight"])
+    )
+
+
+def from_official(state: Mapping[str, Tensor]) -> State:
+    """Rename official tensors to ours, and split the fused map of the MLPs; strict."""
+    split: State = {}
+    for name, tensor in state.items():
+        if _FUSED in name:
+            parts = zip((".value.", ".gate."), tensor.chunk(2), strict=True)
+            split |= {name.replace(_FUSED, new): part for new, part in parts}
+        else:
+            split[name] = tensor
+    return RENAMES.to_ours(split)
+
+
+def to_official(state: Mapping[str, Tensor]) -> State:
+    """Rename our tensors to the official names, and fuse what is fused there; strict."""
+    fused: State = {}
+    renamed = RENAMES.to_official(state)
+    for name, tensor in renamed.items():
+        if ".ffn.value." in name:
+            gate = renamed[name.replace(".value.", ".gate.")]
+            fused[name.replace(".value.", _FUSED)] = torch.cat([tensor, gate])
+        elif ".ffn.gate." not in name:
+            fused[name] = tensor
+    return fused
+
+
+__all__ = [
+    "RENAMES",
+    "config_from_official",
+    "config_of_variant",
+    "from_official",
+    "to_official",
+]
