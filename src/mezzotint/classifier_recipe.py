@@ -12,6 +12,7 @@ from mezzotint.config import part
 from mezzotint.data.images import Images
 from mezzotint.networks.classifier import ClassifierNetwork
 from mezzotint.recipe import Recipe
+from mezzotint.tokenizers.base import continuous
 from mezzotint.training.objectives import Classifying
 from mezzotint.training.plan import ClassifyingPlan
 from mezzotint.training.watch import accuracy
@@ -31,7 +32,7 @@ class ClassifierRecipe(Recipe):
         """Return the loss of a network that this recipe describes."""
         return Classifying(
             network,
-            self.tokenizer.build(),
+            continuous(self.tokenizer.build()),
             self.model.network.num_classes,
             self.train.augmentations,
             self.train.smoothing,

@@ -24,6 +24,8 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "committee": "mezzotint.networks.classifier:CommitteeConfig",
         "adm-classifier": "mezzotint.networks.adm_classifier:ADMClassifierConfig",
         "kl": "mezzotint.tokenizers.kl:KLConfig",
+        "vq": "mezzotint.tokenizers.vq:VQConfig",
+        "maskgit-vq": "mezzotint.tokenizers.maskgit_vq:MaskGITVQConfig",
         "vitok": "mezzotint.tokenizers.vitok:ViTokConfig",
     },
     "table": {

@@ -25,7 +25,7 @@ from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.errors import ConfigError
 from mezzotint.generator import DiffusionConfig, Generator
 from mezzotint.sampling import Sampling
-from mezzotint.tokenizers.base import LatentSpec, TokenizerConfig
+from mezzotint.tokenizers.base import LatentSpec, TokenizerConfig, continuous
 from mezzotint.training.lasting import lasting
 from mezzotint.training.objectives import Denoising, Objective
 from mezzotint.training.plan import DenoisingPlan, TrainPlan, fast_bf16
@@ -158,7 +158,7 @@ class GeneratorRecipe(Recipe):
             network, model.path, model.prediction, autocast=plan.autocast(device)
         )
         null = model.network.num_classes
-        tokenizer = self.tokenizer.build()
+        tokenizer = continuous(self.tokenizer.build())
         return Denoising(denoiser, tokenizer, plan.times, plan.drop, null, flip=plan.flip)
 
     def held_out(self, network: nn.Module, device: torch.device, images: Images) -> dict[str, Any]:
