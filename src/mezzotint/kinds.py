@@ -182,6 +182,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "prints": "mezzotint.data.prints:Prints",
         "folder": "mezzotint.data.folder:Folder",
         "unlabelled": "mezzotint.data.unlabelled:Unlabelled",
+        "latents": "mezzotint.data.latents:Latents",
         "torchvision": "mezzotint.data.hub:Torchvision",
         "hugging-face": "mezzotint.data.hub:HuggingFace",
     },

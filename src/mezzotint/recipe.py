@@ -20,7 +20,7 @@ from torch import nn
 from mezzotint import config, kinds, teacher
 from mezzotint.card import Product
 from mezzotint.config import Config, part
-from mezzotint.data.images import Data, Images
+from mezzotint.data.images import Data, Images, mirrored
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.errors import ConfigError
 from mezzotint.generator import DiffusionConfig, Generator
@@ -158,8 +158,11 @@ class GeneratorRecipe(Recipe):
             network, model.path, model.prediction, autocast=plan.autocast(device)
         )
         null = model.network.num_classes
-        tokenizer = continuous(self.tokenizer.build())
-        return Denoising(denoiser, tokenizer, plan.times, plan.drop, null, flip=plan.flip)
+        tokenizer = self.data.through(continuous(self.tokenizer.build()))
+        mirror = self.data.mirror() if plan.flip else mirrored
+        return Denoising(
+            denoiser, tokenizer, plan.times, plan.drop, null, flip=plan.flip, mirror=mirror
+        )
 
     def held_out(self, network: nn.Module, device: torch.device, images: Images) -> dict[str, Any]:
         """Return the loss on held-out images."""
@@ -241,7 +244,7 @@ def resolve(tree: Mapping[str, Any]) -> Recipe:
     if not isinstance(data, Data):
         raise ConfigError(f"data: {_PART}, got {data!r}")
     images = data.train()
-    sections.setdefault("tokenizer", "pixels")
+    sections.setdefault("tokenizer", data.tokenizer)
     sections["tokenizer"] = filled("tokenizer", sections["tokenizer"], {"size": images.size})
     tokenizer: TokenizerConfig = config.load_at("tokenizer", "tokenizer", sections["tokenizer"])
     tokenizer = tokenizer.pinned()
