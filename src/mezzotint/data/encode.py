@@ -5,7 +5,7 @@ whole, and is a function of the job alone: whoever writes it, whenever, writes t
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -13,7 +13,6 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from jaxtyping import Int64, Shaped
 from safetensors.torch import save_file
@@ -39,6 +38,7 @@ from mezzotint.errors import DataError, OutputError
 from mezzotint.files import remove_drafts, replace_file, write_text
 from mezzotint.noise import SeededNoise, mix
 from mezzotint.tokenizers.base import Tokenizer
+from mezzotint.tokenizers.vq import use
 
 Told = Callable[[int, int], None]
 """Is told how many images are done, and of how many."""
@@ -288,20 +288,13 @@ def _channels(notes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _used(job: Job, folder: Path) -> dict[str, Any]:
-    """Return how many codes are used, and exp of the entropy of their use."""
-    counts = np.zeros(job.tokenizer.spec.vocabulary, np.int64)
-    for tokens in _tokens(job, folder):
-        counts += np.bincount(tokens, minlength=len(counts))
-    share = counts[counts > 0] / counts.sum()
-    perplexity = float(np.exp(-(share * np.log(share)).sum()))
-    return {"used": int((counts > 0).sum()), "perplexity": perplexity}
-
-
-def _tokens(job: Job, folder: Path) -> Iterator[Any]:
-    for shard in range(job.shards):
-        tables = mapped(folder / job.name(shard))
-        for name in (job.codes, job.codes + FLIP)[: 1 + job.flips]:
-            yield tables[name].ravel()
+    """Return how many codes are used, and exp of the entropy of their use, over all tokens."""
+    parts = [
+        torch.from_numpy(mapped(folder / job.name(shard))[name].ravel().copy())
+        for shard in range(job.shards)
+        for name in (job.codes, job.codes + FLIP)[: 1 + job.flips]
+    ]
+    return use(torch.cat(parts), job.tokenizer.spec.vocabulary)
 
 
 __all__ = ["BATCH", "PRECISIONS", "Job", "fill", "finish", "missing", "start"]

@@ -8,7 +8,7 @@ al., "Neural Discrete Representation Learning", arXiv 1711.00937.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import torch
 from jaxtyping import Float, Int
@@ -17,8 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mezzotint.noise import Noise
-from mezzotint.tokenizers.autoencoder import Autoencoder, AutoencoderConfig
+from mezzotint.tokenizers.autoencoder import Autoencoder, AutoencoderConfig, Pass
 from mezzotint.tokenizers.convolutional import Convolutional, ConvolutionalConfig
+
+COMMITMENT: Final = 0.25
+ENTROPY: Final = 0.1
+TEMPERATURE: Final = 0.01
+"""Weights of the penalty and of its softmax, of MaskGIT's tokenizer (maskgit.md, section 2.2)."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,27 @@ class Codebook(nn.Module):
         """The codes as they are compared and decoded."""
         return functional.normalize(self.weight, dim=1) if self.spherical else self.weight
 
+    def entropy(self, features: Float[Tensor, "b d h w"], temperature: float) -> Float[Tensor, ""]:
+        """Return the mean entropy of soft choices of a code, minus the entropy of the mean choice.
+
+        It is least where every choice is sure and all codes are chosen equally often.
+
+        Args:
+            features: of a batch.
+            temperature: a choice is softmax(-distance / temperature).
+        """
+        logits = -self.distances(features).flatten(0, 2) / temperature
+        logs = logits.log_softmax(-1)
+        each = -(logs.exp() * logs).sum(-1).mean()
+        mean = logs.exp().mean(0)
+        return each + (mean * (mean + 1e-5).log()).sum()
+
     def distances(self, features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b h w k"]:
         """Return squared distances, as |z|^2 + |e|^2 - 2 z e, of features from every code."""
-        z, codes = self._compared(features).movedim(1, -1), self.codes
-        lengths = z.square().sum(-1, keepdim=True) + codes.square().sum(1)
-        return lengths - 2 * (z @ codes.T)
+        with torch.autocast(features.device.type, enabled=False):  # a near code is no nearest one
+            z, codes = self._compared(features).movedim(1, -1), self.codes
+            lengths = z.square().sum(-1, keepdim=True) + codes.square().sum(1)
+            return lengths - 2 * (z @ codes.T)
 
     def nearest(self, features: Float[Tensor, "b d h w"]) -> Int[Tensor, "b h w"]:
         """Return the indices of the nearest codes; the first of equal ones."""
@@ -89,7 +110,8 @@ class Codebook(nn.Module):
         return Quantised(self._compared(features), self.lookup(indices), indices)
 
     def _compared(self, features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d h w"]:
-        return functional.normalize(features, dim=1) if self.spherical else features
+        plain = features.float()
+        return functional.normalize(plain, dim=1) if self.spherical else plain
 
 
 class QuantisedConfig(AutoencoderConfig):
@@ -123,6 +145,8 @@ class VectorQuantised(Autoencoder):
         config: its shape.
     """
 
+    FRONT = ("encoder.", "quant.", "codebook.")
+
     codebook: Codebook
 
     def features(self, x: Float[Tensor, "b c H W"]) -> Float[Tensor, "b d h w"]:
@@ -132,6 +156,23 @@ class VectorQuantised(Autoencoder):
             x: images in [-1, 1].
         """
         raise NotImplementedError
+
+    def reconstruct(
+        self,
+        x: Float[Tensor, "b c H W"],
+        noise: Noise,  # noqa: ARG002 (nothing is drawn)
+    ) -> Pass:
+        """Return images from the nearest codes, and the penalty of MaskGIT's published config.
+
+            |sg(z) - e|^2 + 0.25 |z - sg(e)|^2 + 0.1 (entropy of a choice - of the mean choice)
+
+        The last is of the whole batch, the same for each image.
+        """
+        features = self.features(x)
+        made = self.codebook(features)
+        spread = self.codebook.entropy(features, TEMPERATURE)
+        penalty = made.codebook() + COMMITMENT * made.commitment() + ENTROPY * spread
+        return Pass(self.restored(made.through), penalty)
 
     def restored(self, codes: Float[Tensor, "b d h w"]) -> Float[Tensor, "b c H W"]:
         """Return the images of codes, about in [-1, 1]."""
@@ -164,6 +205,16 @@ class VectorQuantised(Autoencoder):
     def forward(self, x: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c H W"]:
         """Return images as they come back; the gradient goes through the codes as if not there."""
         return self.restored(self.codebook(self.features(x)).through)
+
+
+def use(codes: Int[Tensor, "..."], count: int) -> dict[str, float]:
+    """Return how many of `count` codes are used, and exp of the entropy of their use."""
+    counts = torch.bincount(codes.flatten().long(), minlength=count).double()
+    share = counts[counts > 0] / counts.sum()
+    return {
+        "used": int((counts > 0).sum()),
+        "perplexity": float((-share * share.log()).sum().exp()),
+    }
 
 
 class VQConfig(ConvolutionalConfig, QuantisedConfig):
@@ -215,4 +266,4 @@ class VQ(Convolutional, VectorQuantised):
         return self.decoder(self.post_quant(codes))
 
 
-__all__ = ["VQ", "Codebook", "Quantised", "QuantisedConfig", "VQConfig", "VectorQuantised"]
+__all__ = ["VQ", "Codebook", "Quantised", "QuantisedConfig", "VQConfig", "VectorQuantised", "use"]
