@@ -1,4 +1,4 @@
-"""A KL autoencoder so small that tests may train on it: random weights, 2 x 2 pixels a place."""
+"""Autoencoders so small that tests may train on them: random weights, 2 x 2 pixels a place."""
 
 import tempfile
 from functools import cache
@@ -10,6 +10,7 @@ import torch
 from mezzotint import config, stored
 
 KL: dict[str, Any] = {"latent_channels": 4, "width": 32, "multipliers": [1, 1], "blocks": 1}
+VQ: dict[str, Any] = {**KL, "codes": 16}
 STRIDE = 2
 
 
@@ -17,6 +18,15 @@ def write_kl(folder: Path, *, seed: int = 0, stride: int = STRIDE, scale: float 
     """Write a model folder of a fresh autoencoder, and return it."""
     shape = {**KL, "multipliers": [1] * stride.bit_length()}
     tree = {"kind": "tokenizer", "network": {"kind": "kl", **shape}, "size": 8, "scale": scale}
+    return _write(folder, tree, seed)
+
+
+def write_vq(folder: Path, *, seed: int = 0, kind: str = "vq") -> Path:
+    """Write a model folder of a fresh autoencoder with a codebook, and return it."""
+    return _write(folder, {"kind": "tokenizer", "network": {"kind": kind, **VQ}, "size": 8}, seed)
+
+
+def _write(folder: Path, tree: dict[str, Any], seed: int) -> Path:
     model: stored.TokenizerModel = config.load("model", tree)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
@@ -32,3 +42,9 @@ _KEPT = tempfile.TemporaryDirectory(prefix="mezzotint-")
 def tiny_kl(stride: int = STRIDE) -> Path:
     """Return the folder of one that is written once a process, and removed with it."""
     return write_kl(Path(_KEPT.name) / str(stride), stride=stride)
+
+
+@cache
+def tiny_vq(kind: str = "vq") -> Path:
+    """Return the folder of one with a codebook, kept in the same way."""
+    return write_vq(Path(_KEPT.name) / kind, kind=kind)

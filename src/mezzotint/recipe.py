@@ -20,12 +20,12 @@ from torch import nn
 from mezzotint import config, kinds, teacher
 from mezzotint.card import Product
 from mezzotint.config import Config, part
-from mezzotint.data.images import Data, Images
+from mezzotint.data.images import Data, Images, mirrored
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.errors import ConfigError
 from mezzotint.generator import DiffusionConfig, Generator
 from mezzotint.sampling import Sampling
-from mezzotint.tokenizers.base import LatentSpec, TokenizerConfig
+from mezzotint.tokenizers.base import LatentSpec, TokenizerConfig, continuous
 from mezzotint.training.lasting import lasting
 from mezzotint.training.objectives import Denoising, Objective
 from mezzotint.training.plan import DenoisingPlan, TrainPlan, fast_bf16
@@ -158,8 +158,11 @@ class GeneratorRecipe(Recipe):
             network, model.path, model.prediction, autocast=plan.autocast(device)
         )
         null = model.network.num_classes
-        tokenizer = self.tokenizer.build()
-        return Denoising(denoiser, tokenizer, plan.times, plan.drop, null, flip=plan.flip)
+        tokenizer = self.data.through(continuous(self.tokenizer.build()))
+        mirror = self.data.mirror() if plan.flip else mirrored
+        return Denoising(
+            denoiser, tokenizer, plan.times, plan.drop, null, flip=plan.flip, mirror=mirror
+        )
 
     def held_out(self, network: nn.Module, device: torch.device, images: Images) -> dict[str, Any]:
         """Return the loss on held-out images."""
@@ -242,7 +245,7 @@ def resolve(tree: Mapping[str, Any]) -> Recipe:
     if not isinstance(data, Data):
         raise ConfigError(f"data: {_PART}, got {data!r}")
     images = data.train()
-    sections.setdefault("tokenizer", "pixels")
+    sections.setdefault("tokenizer", data.tokenizer)
     sections["tokenizer"] = filled("tokenizer", sections["tokenizer"], {"size": images.size})
     tokenizer: TokenizerConfig = config.load_at("tokenizer", "tokenizer", sections["tokenizer"])
     tokenizer = tokenizer.pinned()

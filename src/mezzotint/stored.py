@@ -2,6 +2,7 @@
 
     codes = encode(x)      latents = (draw(codes, noise) - shift) * scale      decode undoes both
 
+Where codes are indices into a codebook, latents are these, row by row as one sequence of tokens.
 A generator is worth as much as the tokenizer that it was trained on is the same one: its tree holds
 a fingerprint of the tokenizer's config and weights, and another tokenizer is refused.
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from pydantic import Field, InstanceOf, model_validator
 from torch import Tensor
@@ -23,7 +24,7 @@ from mezzotint import card, checkpoint
 from mezzotint.config import Config, part
 from mezzotint.data.draw import grid
 from mezzotint.digest import digest_of_model
-from mezzotint.errors import CheckpointError, ConfigError
+from mezzotint.errors import CheckpointError, ConfigError, DataError
 from mezzotint.noise import Noise
 from mezzotint.tokenizers.autoencoder import Autoencoder, AutoencoderConfig
 from mezzotint.tokenizers.base import LatentSpec, TokenizerConfig, floats, pixels
@@ -51,6 +52,8 @@ class TokenizerModel(Config):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         self.network.latent(self.size)
+        if self.network.vocabulary and (self.scale, self.shift) != (1.0, 0.0):
+            raise ValueError("scale and shift: tokens are not scaled; leave both out")
         return self
 
     def build(self) -> Autoencoder:
@@ -100,8 +103,13 @@ class NetworkTokenizer:
     @property
     def spec(self) -> LatentSpec:
         """What the latents look like."""
-        shape, image = self.model.network.latent(self.size), self.model.network.image(self.size)
-        return LatentSpec(shape=shape, image=image, fingerprint=self.fingerprint)
+        network = self.model.network
+        return LatentSpec(
+            shape=network.latent(self.size),
+            image=network.image(self.size),
+            fingerprint=self.fingerprint,
+            vocabulary=network.vocabulary,
+        )
 
     def at(self, size: int) -> Self:
         """Return the same tokenizer for images of another size.
@@ -118,31 +126,58 @@ class NetworkTokenizer:
         Args:
             images: values in [0, 255], of any size that the stride divides.
         """
-        return self._by_block(lambda block: self.network.encode(floats(block)), images, 1)
+        places = images.shape[-2] * images.shape[-1]
+        return self._by_block(lambda block: self.network.encode(floats(block)), images, places)
 
-    def latents(self, codes: Tensor, noise: Noise) -> Float[Tensor, "b c h w"]:
-        """Draw latents from codes, shifted and scaled to about unit size."""
-        return (self.network.draw(codes, noise) - self.model.shift) * self.model.scale
+    def latents(self, codes: Tensor, noise: Noise) -> Float[Tensor, "b c h w"] | Int[Tensor, "b l"]:
+        """Draw latents from codes, shifted and scaled to about unit size; or return tokens."""
+        drawn = self.network.draw(codes, noise)
+        if self.model.network.vocabulary:
+            return drawn.flatten(1)
+        return (drawn - self.model.shift) * self.model.scale
 
-    def decode(self, latents: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b 3 H W"]:
-        """Return images."""
-        z = self._unscaled(latents)
-        area = self.model.network.stride**2
-        return self._by_block(lambda block: pixels(self.network.decode(block)), z, area)
+    def decode(
+        self, latents: Float[Tensor, "b c h w"] | Int[Tensor, "b ..."]
+    ) -> UInt8[Tensor, "b 3 H W"]:
+        """Return images.
+
+        Args:
+            latents: of any size; tokens, where they are one sequence, of a square image.
+
+        Raises:
+            DataError: tokens that are not of a square image, or not in the codebook.
+        """
+        z = self._tokens(latents) if self.model.network.vocabulary else self._unscaled(latents)
+        places = self.model.network.stride**2 * z.shape[-2] * z.shape[-1]
+        return self._by_block(lambda block: pixels(self.network.decode(block)), z, places)
+
+    def _unscaled(self, latents: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return latents.float() / self.model.scale + self.model.shift
+
+    def _tokens(self, tokens: Int[Tensor, "b ..."]) -> Int[Tensor, "b h w"]:
+        """Lay a sequence out in rows."""
+        codes, length = self.model.network.vocabulary, math.prod(tokens.shape[1:])
+        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < codes:
+            raise DataError(
+                f"tokens from {int(tokens.min())} to {int(tokens.max())}: expected 0 to "
+                f"{codes - 1}, what this tokenizer's codebook holds"
+            )
+        if tokens.dim() > 2:
+            return tokens.long()
+        if math.isqrt(length) ** 2 != length:
+            raise DataError(f"{length} tokens are not of a square image; lay them out in rows")
+        return tokens.long().unflatten(1, (math.isqrt(length), -1))
 
     def floats(self, latents: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
         """Return images, about in [-1, 1]: a gradient passes through to the latents."""
         self.network.to(latents.device)
         return self.network.decode(self._unscaled(latents))
 
-    def _unscaled(self, latents: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        return latents.float() / self.model.scale + self.model.shift
-
     @torch.no_grad()
-    def _by_block(self, work: Callable[[Tensor], Tensor], rows: Tensor, area: int) -> Tensor:
-        """Work on some rows at a time; `area` is the pixels that one place of a row stands for."""
+    def _by_block(self, work: Callable[[Tensor], Tensor], rows: Tensor, places: int) -> Tensor:
+        """Work on some rows at a time; `places` is the pixels of the image of a row."""
         self.network.to(rows.device)
-        size = max(1, _AT_A_TIME // (area * rows[0, 0].numel())) if len(rows) else 1
+        size = max(1, _AT_A_TIME // places) if len(rows) else 1
         return torch.cat([work(block) for block in rows.split(size)])
 
     def to(self, device: str | torch.device) -> Self:
@@ -169,7 +204,8 @@ class NetworkTokenizer:
 
     def restored(self, images: UInt8[Tensor, "b 3 H W"]) -> UInt8[Tensor, "b 3 H W"]:
         """Return images as they come back, nothing being drawn on the way."""
-        return self._by_block(lambda block: pixels(self.network(floats(block))), images, 1)
+        places = images.shape[-2] * images.shape[-1]
+        return self._by_block(lambda block: pixels(self.network(floats(block))), images, places)
 
     def sheet(self) -> Image.Image | None:
         """Draw rows of examples, each over what came back; None where it has no examples."""

@@ -20,6 +20,7 @@ from mezzotint.recipe import Recipe, filled, opened
 from mezzotint.stored import NetworkTokenizer, TokenizerModel
 from mezzotint.tokenizers.autoencoder import Autoencoder
 from mezzotint.tokenizers.base import LatentSpec, floats, pixels
+from mezzotint.tokenizers.vq import use
 from mezzotint.training.plan import TokenizingPlan
 from mezzotint.training.reconstruction import Reconstructing, Trainee, trainee_of
 from mezzotint.training.watch import by_group
@@ -100,10 +101,13 @@ class TokenizerRecipe(Recipe):
         rows = spread(len(images), self.train.validate_images)
         metrics = standard(images.size)
         found: dict[str, list[Tensor]] = {metric.name: [] for metric in metrics}
+        count, codes = self.model.network.vocabulary, [torch.zeros(0, dtype=torch.int64)]
         for part_rows in rows.split(_AT_A_TIME):
             given = images.read(part_rows)
             with torch.no_grad():
-                back = pixels(inside(floats(given.to(device)))).cpu()
+                x = floats(given.to(device))
+                back = pixels(inside(x)).cpu()
+                codes += [inside.encode(x).flatten().cpu()] if count else []
             for metric in metrics:
                 found[metric.name].append(metric(back, given))
         each = {f"held_out_{name.lower()}": torch.cat(parts) for name, parts in found.items()}
@@ -111,14 +115,17 @@ class TokenizerRecipe(Recipe):
         by_class = by_group(psnr, images.labels[rows], max(len(images.classes), 1))
         means = {name: float(values.mean()) for name, values in each.items()}
         loss = float((4 * 10 ** (-psnr / 10)).mean())  # the mean square, for values in [-1, 1]
-        return {"held_out": loss, **means, "held_out_psnr_by_class": by_class}
+        codebook = use(torch.cat(codes), count) if count else {}
+        of_codes = {f"held_out_codes_{name}": value for name, value in codebook.items()}
+        return {"held_out": loss, **means, **of_codes, "held_out_psnr_by_class": by_class}
 
     def product(
         self, network: nn.Module, classes: tuple[str, ...], provenance: Mapping[str, Any]
     ) -> NetworkTokenizer:
         """Return a tokenizer around a network, scaled by the latents of training images."""
         made = self._tokenizer(network, self.model, {})
-        model = self._scaled(made) if self.train.measured else self.model
+        scaled = self.train.measured and not self.model.network.vocabulary
+        model = self._scaled(made) if scaled else self.model
         return self._tokenizer(network, model, {"model": model, "provenance": provenance})
 
     def _tokenizer(

@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from mezzotint import classifier, config, generator, stored
 from mezzotint.data.embedded import Digits
 from mezzotint.diffusion.denoiser import NetworkDenoiser
-from mezzotint.official import dico, dit, uvit_network
+from mezzotint.official import dico, dit, kl_names, uvit_network, vq_names
 from mezzotint.official.kl_names import to_official
 from tests.cli.conftest import Cli
 from tests.tiny import CLASSIFIER, TREE, finish, tiny
-from tests.tokenizers import tiny_kl
+from tests.tokenizers import tiny_kl, tiny_vq
 
 
 def test_bf16_halves_the_file_and_keeps_the_pictures(cli: Cli, model, tmp_path):
@@ -150,3 +150,31 @@ def test_an_autoencoder_comes_in_too(cli: Cli, tmp_path):
     done = cli(*arguments, "-o", "skale=2", "--out", tmp_path / "other")
     assert done.code == 1
     assert "skale: unknown key; did you mean scale" in done.err
+
+
+@pytest.mark.parametrize(
+    ("release", "folder", "names"),
+    [
+        ("kl", tiny_kl(), kl_names.DIFFUSERS),
+        ("kl", tiny_kl(), kl_names.LATENT_DIFFUSION),
+        ("vq", tiny_vq(), vq_names.LLAMAGEN),
+        ("vq", tiny_vq("maskgit-vq"), vq_names.TAMING),
+        ("vq", tiny_vq("maskgit-vq"), vq_names.OPEN_MUSE),
+    ],
+)
+def test_tokenizers_come_in_and_go_out_by_official_names(
+    cli: Cli, release, folder, names, tmp_path
+):
+    made = stored.load(folder)
+    held = {n: t.contiguous() for n, t in names.to_official(made.network.state_dict()).items()}
+    save_file(held, tmp_path / "official.safetensors")
+    settings = ("-o", "size=8", *(("-o", "scale=1") if release == "kl" else ()))
+    arguments = ("convert", tmp_path / "official.safetensors", "--from", release, *settings)
+    done = cli(*arguments, "--to", "fp32", "--out", tmp_path / "made")
+    assert done.code == 0, done.err
+    assert stored.load(tmp_path / "made").fingerprint == made.fingerprint
+    back = tmp_path / "back.safetensors"
+    done = cli("convert", tmp_path / "made", "--to", "official", "--out", back)
+    assert done.code == 0, done.err
+    again = cli("convert", back, "--from", release, *settings, "--out", tmp_path / "2")
+    assert again.code == 0, again.err

@@ -59,7 +59,12 @@ def classifier_dit(case: Case) -> None:
     if not config["randomize_noise"]:
         rows = rows % config["batch_size"]
     classes = config["model"]["num_classes"]
-    parts: dict[str, Measure] = {"l2": Squared(), "l1": Absolute(), "kl": Bound(), "nll": Surprise()}
+    parts: dict[str, Measure] = {
+        "l2": Squared(),
+        "l1": Absolute(),
+        "kl": Bound(),
+        "nll": Surprise(),
+    }
 
     def found(measure: Measure) -> Evidence:
         draws = Recorded(case.input("noise")[rows])
@@ -73,7 +78,9 @@ def classifier_dit(case: Case) -> None:
     gaps = (errors - wanted).abs().flatten(0, -2).amax(0)
     assert (gaps <= torch.tensor([ERROR, ERROR, ERROR, SURPRISE])).all(), gaps
     case.expect("errors", errors, atol=SURPRISE)
-    case.expect("mean", torch.stack([each.means() for each in evidence.values()], -1), atol=SURPRISE)
+    case.expect(
+        "mean", torch.stack([each.means() for each in evidence.values()], -1), atol=SURPRISE
+    )
     scored = [evidence["l2"], evidence["l1"], evidence["kl"], found(Total((Squared(), Bound())))]
     scores = torch.stack([each.means() for each in scored], -1)
     case.expect("scores", scores, atol=ERROR)
@@ -132,4 +139,3 @@ def classifier_pairs(case: Case) -> None:
     case.expect("errors", found.errors, atol=ERROR)
     case.expect("score", found.scores, atol=ERROR)
     case.expect("correct", torch.stack([found.text, found.image, found.group], 1).long())
-

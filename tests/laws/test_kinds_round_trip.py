@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mezzotint import config, kinds
-from tests.tokenizers import KL, tiny_kl
+from tests.tokenizers import KL, VQ, tiny_kl
 
 KINDS = [(role, kind) for role in kinds.KINDS for kind in kinds.names(role)]
 NETWORK = {"kind": "dit", "width": 16, "depth": 1, "heads": 2, "patch": 2, "channels": 3}
@@ -69,6 +69,8 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("network", "strided-discriminator"): {"size": [4, 4]},
     ("network", "ppgn"): PLAYERS,
     ("model", "ppgn"): {"network": {"kind": "ppgn", **PLAYERS}, "encoder": {"source": "digits"}},
+    ("network", "vq"): VQ,
+    ("network", "maskgit-vq"): VQ,
     ("model", "tokenizer"): {"network": {"kind": "kl", **KL}, "size": 4},
     ("tokenizer", "pixels"): {"size": 4},
     ("tokenizer", "stored"): {"source": str(tiny_kl()), "size": 4},

@@ -100,7 +100,9 @@ class Evidence:
         behind = self.gaps()[0].clamp(min=0)
         best = self.means()[rows, winner][:, None]
         # The next number: of equals, who was beaten stays behind the winner.
-        found = torch.maximum(best + behind, torch.nextafter(best, torch.tensor(torch.inf).double()))
+        found = torch.maximum(
+            best + behind, torch.nextafter(best, torch.tensor(torch.inf).double())
+        )
         found[rows, winner] = best[:, 0]
         return found
 

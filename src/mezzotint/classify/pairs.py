@@ -89,9 +89,7 @@ class Pairs:
     batch: int = 256
     reference: Shaped[Tensor, "..."] | None = None
 
-    def __call__(
-        self, x: Float[Tensor, "n 2 ..."], captions: Shaped[Tensor, "n 2 ..."]
-    ) -> Matches:
+    def __call__(self, x: Float[Tensor, "n 2 ..."], captions: Shaped[Tensor, "n 2 ..."]) -> Matches:
         """Match captions with images.
 
         Args:

@@ -47,9 +47,7 @@ def quantile(tail: float, freedom: int) -> float:
         high *= 2
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (
-            (middle, high) if (1 - within(middle, freedom)) / 2 > tail else (low, middle)
-        )
+        low, high = (middle, high) if (1 - within(middle, freedom)) / 2 > tail else (low, middle)
     return high
 
 

@@ -8,9 +8,6 @@ import typer
 
 from mezzotint.cli import shared
 
-KL: Final = "kl"
-"""What official weights of KL autoencoders are from; they have no recipe."""
-
 LIT: Final = "lit"
 """The form that changes the network; what it makes wants training."""
 
@@ -32,7 +29,7 @@ def convert(
     ] = "bf16",
     release: Annotated[
         str | None,
-        typer.Option("--from", help="The file holds official weights: of a recipe, or kl."),
+        typer.Option("--from", help="The file holds official weights: of a recipe, or kl or vq."),
     ] = None,
     classes: Annotated[
         Path | None, typer.Option(help="With --from: a text file with a class name a line.")
@@ -71,7 +68,7 @@ def convert(
 def _imported(models: list[str], release: str, classes: Path | None, settings: list[str]) -> Any:
     from mezzotint import config, recipe, releases
     from mezzotint.errors import ConfigError, DataError
-    from mezzotint.official import kl
+    from mezzotint.official import tokenizers
 
     if len(models) != 1:
         raise ConfigError(f"--from reads one file of official weights, got {len(models)}")
@@ -81,8 +78,8 @@ def _imported(models: list[str], release: str, classes: Path | None, settings: l
             names = classes.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{classes}: cannot be read ({error})") from None
-    if release == KL:
-        return kl.read_kl(models[0], config.build(kl.Reading, config.override({}, settings)))
+    if release in tokenizers.READERS:  # they have no recipe
+        return tokenizers.read(release, models[0], config.override({}, settings))
     tree = config.override(recipe.find(release), settings)
     return releases.imported(Path(models[0]), tree, classes=names)
 
@@ -139,13 +136,19 @@ def _official(made: Any, out: Path, force: bool) -> Path:
     from mezzotint import checkpoint, releases
     from mezzotint.errors import ConfigError
     from mezzotint.generator import Generator
+    from mezzotint.official import tokenizers
+    from mezzotint.stored import NetworkTokenizer
 
     if out.suffix != ".safetensors":
         raise ConfigError(f"--out {out}: official tensors are one file; expected NAME.safetensors")
-    if not isinstance(made, Generator):
-        raise ConfigError("--to official: only generators have official names")
+    if isinstance(made, NetworkTokenizer):
+        tensors = tokenizers.exported(made)
+    elif isinstance(made, Generator):
+        tensors = releases.exported(made)
+    else:
+        raise ConfigError("--to official: only generators and tokenizers have official names")
     shared.fresh_file(out, force=force)
-    checkpoint.write_tensors(out, releases.exported(made), {})
+    checkpoint.write_tensors(out, tensors, {})
     return out
 
 

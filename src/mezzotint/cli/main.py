@@ -6,7 +6,7 @@ from typing import NoReturn
 import typer
 
 from mezzotint import __version__
-from mezzotint.cli import bench, convert, data, demo, evaluate, sample, show, train
+from mezzotint.cli import bench, convert, data, demo, encode, evaluate, sample, show, train
 from mezzotint.errors import MezzotintError
 from mezzotint.files import REASONS, cannot_write
 
@@ -22,6 +22,9 @@ app = typer.Typer(
 app.command(epilog="Example: mezzotint demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.command(epilog="Example: mezzotint train pictures/ --out runs/mine")(train.train)
+app.command(epilog="Example: mezzotint encode sd-vae pictures/ --size 256 --out latents")(
+    encode.encode
+)
 app.command(epilog="Example: mezzotint sample emoji-dit --class flag --count 8")(sample.sample)
 app.command(epilog="Example: mezzotint evaluate --model emoji-dit-tiny --out report")(
     evaluate.evaluate

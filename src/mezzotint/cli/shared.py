@@ -145,6 +145,18 @@ def device_of(name: str) -> str:
     return chosen
 
 
+def torchrun(devices: int) -> None:
+    """Become this very command under torchrun, so that a signal reaches torchrun itself."""
+    import os
+    import sys
+
+    if "LOCAL_RANK" in os.environ:
+        return
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={devices}", "-m", "mezzotint", *sys.argv[1:]]
+    os.execv(sys.executable, command)  # noqa: S606 (the command is our own)
+
+
 @contextmanager
 def progress(what: str, total: int) -> Iterator["Bar"]:
     """Show progress on stderr: a live bar on a terminal, a line now and then elsewhere."""

@@ -51,7 +51,7 @@ def train(
 ) -> None:
     """Train a model. Ctrl-C saves and stops; the same command goes on where it stopped."""
     if devices > 1:
-        _torchrun(devices)
+        shared.torchrun(devices)
     from mezzotint import config, recipe
 
     tree = _tree(what, data, size)
@@ -118,18 +118,6 @@ def _pictures(what: str) -> Path | None:
         )
     found = path.is_dir() or path.suffix.lower() == ".zip" or is_table(path)
     return path if found else None
-
-
-def _torchrun(devices: int) -> None:
-    """Become this very command under torchrun, so that a signal reaches torchrun itself."""
-    import os
-    import sys
-
-    if "LOCAL_RANK" in os.environ:
-        return
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={devices}", "-m", "mezzotint", *sys.argv[1:]]
-    os.execv(sys.executable, command)  # noqa: S606 (the command is our own)
 
 
 def _run(resolved: "Recipe", start: Start, device: str, *, as_json: bool) -> None:

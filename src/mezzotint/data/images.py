@@ -5,17 +5,20 @@ any number of threads may call it and a resumed run sees what an uninterrupted o
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
 from mezzotint.config import Config
+from mezzotint.tokenizers.base import Tokenizer
 
+Mirror = Callable[[Tensor, Tensor], Tensor]
+"""From what is read, and which rows of it, to the same with these rows mirrored."""
 IN_MEMORY_BYTES = 2 * 1024**3
 """Sets that decode to less than this are held as one tensor."""
 
@@ -63,6 +66,26 @@ class Data(Config):
     @abstractmethod
     def held_out(self) -> Images:
         """Open the held-out part, which shares no picture with `train()` and may be empty."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """What a recipe's tokenizer is that names none."""
+        return "pixels"
+
+    def through(self, tokenizer: Tokenizer) -> Tokenizer:
+        """Return what makes latents of what is read here: the tokenizer, for pictures."""
+        return tokenizer
+
+    def mirror(self) -> Mirror:
+        """Return what turns chosen ones of what is read here into their mirror images."""
+        return mirrored
+
+
+def mirrored(
+    images: UInt8[Tensor, "b c h w"], which: Bool[Tensor, "b"]
+) -> UInt8[Tensor, "b c h w"]:
+    """Mirror chosen pictures, left to right."""
+    return torch.where(which[:, None, None, None], images.flip(3), images)
 
 
 @dataclass(frozen=True)
@@ -133,4 +156,14 @@ def digest_of(
     return content.hexdigest()
 
 
-__all__ = ["IN_MEMORY_BYTES", "Data", "Images", "InMemory", "Labelling", "digest_of", "spread"]
+__all__ = [
+    "IN_MEMORY_BYTES",
+    "Data",
+    "Images",
+    "InMemory",
+    "Labelling",
+    "Mirror",
+    "digest_of",
+    "mirrored",
+    "spread",
+]

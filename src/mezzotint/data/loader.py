@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from mezzotint.data.images import Images
@@ -19,9 +19,12 @@ from mezzotint.noise import mix
 
 @dataclass(frozen=True)
 class Batch:
-    """Labelled images of one step, with a seed each for everything random that is done to them."""
+    """Labelled images of one step, with a seed each for everything random that is done to them.
 
-    images: UInt8[Tensor, "b 3 h w"]
+    They are uint8 "b 3 h w", or what a cache of latents holds of them.
+    """
+
+    images: Shaped[Tensor, "b ..."]
     y: Int[Tensor, "b"]
     seeds: Sequence[int]
     step: int = 0

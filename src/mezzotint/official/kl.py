@@ -37,27 +37,49 @@ def config_from_official(state: Mapping[str, Tensor]) -> KLConfig:
 
 def _config(ours: Mapping[str, Tensor]) -> KLConfig:
     try:
-        width, channels = ours["encoder.conv_in.weight"].shape[:2]
-        inner = len(ours["encoder.head.2.weight"]) // 2
-        latent = len(ours["quant.weight"]) // 2 if "quant.weight" in ours else inner
-        first = [name for name in ours if re.fullmatch(_FIRST, name)]
-        widths = [len(ours[_FIRST.replace(r"\d+", str(k))]) for k in range(len(first))]
+        shape = shape_of(ours, KLConfig.MAPS)
     except KeyError as error:
         raise CheckpointError(f"not a KL autoencoder: it has no tensor {error}") from None
-    return build(
-        KLConfig,
-        {
-            "channels": channels,
-            "latent_channels": latent,
-            "width": width,
-            "multipliers": tuple(wide // width for wide in widths),
-            "blocks": sum(re.fullmatch(_BLOCKS, name) is not None for name in ours),
-            "attention": _strides(ours, "encoder"),
-            "decoder_attention": _strides(ours, "decoder"),
-            "inner_channels": None if inner == latent else inner,
-            "quantisation": "quant.weight" in ours,
-        },
-    )
+    return build(KLConfig, shape)
+
+
+def levels_of(ours: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return channels, width, multipliers and blocks of an encoder in levels, by our names.
+
+    Raises:
+        KeyError: a tensor that tells them is missing.
+    """
+    width, channels = ours["encoder.conv_in.weight"].shape[:2]
+    first = [name for name in ours if re.fullmatch(_FIRST, name)]
+    widths = [len(ours[_FIRST.replace(r"\d+", str(k))]) for k in range(len(first))]
+    return {
+        "channels": channels,
+        "width": width,
+        "multipliers": tuple(wide // width for wide in widths),
+        "blocks": sum(re.fullmatch(_BLOCKS, name) is not None for name in ours),
+    }
+
+
+def shape_of(ours: Mapping[str, Tensor], maps: int) -> dict[str, Any]:
+    """Return all fields of a convolutional autoencoder, by our names of its tensors.
+
+    Args:
+        ours: its tensors.
+        maps: how many maps as wide as a latent its encoder gives.
+
+    Raises:
+        KeyError: a tensor that tells them is missing.
+    """
+    inner = len(ours["encoder.head.2.weight"]) // maps
+    latent = len(ours["quant.weight"]) // maps if "quant.weight" in ours else inner
+    return {
+        **levels_of(ours),
+        "latent_channels": latent,
+        "attention": _strides(ours, "encoder"),
+        "decoder_attention": _strides(ours, "decoder"),
+        "inner_channels": None if inner == latent else inner,
+        "quantisation": "quant.weight" in ours,
+    }
 
 
 _FIRST: Final = r"encoder.levels.\d+.blocks.0.conv1.weight"
@@ -168,6 +190,8 @@ __all__ = [
     "autoencoder_of",
     "config_from_official",
     "config_of",
+    "levels_of",
     "read_kl",
     "scale_of",
+    "shape_of",
 ]

@@ -98,8 +98,8 @@ def _flat(tensor: Tensor) -> Tensor:
 
 
 _JOINED: Final = "qkv"
-_CONVOLUTIONS: Final = ("norm1", "conv1", "norm2", "conv2")
-_ENDS: Final = (
+CONVOLUTIONS: Final = ("norm1", "conv1", "norm2", "conv2")
+ENDS: Final = (
     ("quant_conv.*", "quant.*"),
     ("post_quant_conv.*", "post_quant.*"),
     ("*.conv_in.*", "*.conv_in.*"),
@@ -107,7 +107,7 @@ _ENDS: Final = (
 )
 
 
-def _crossed(places: Mapping[str, str], layers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def crossed(places: Mapping[str, str], layers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Return the rows of layers that stand in several places."""
     return tuple(
         (f"{place}.{layer}.*", f"{here}.{ours}.*")
@@ -120,20 +120,20 @@ LATENT_DIFFUSION: Final = Names(
     Renames(
         "latent diffusion's KL autoencoder",
         (
-            *_ENDS,
+            *ENDS,
             ("*.norm_out.*", "*.head.0.*"),
             ("encoder.down.*.downsample.conv.*", "encoder.levels.*.resample.conv.*"),
             ("decoder.up.*.upsample.conv.*", "decoder.levels.*.resample.conv.*"),
-            *_crossed(
+            *crossed(
                 {
                     "encoder.down.*.block.*": "encoder.levels.*.blocks.*",
                     "decoder.up.*.block.*": "decoder.levels.*.blocks.*",
                     "*.mid.block_1": "*.middle.0",
                     "*.mid.block_2": "*.middle.2",
                 },
-                {**dict(zip(_CONVOLUTIONS, _CONVOLUTIONS, strict=True)), "nin_shortcut": "skip"},
+                {**dict(zip(CONVOLUTIONS, CONVOLUTIONS, strict=True)), "nin_shortcut": "skip"},
             ),
-            *_crossed(
+            *crossed(
                 {
                     "encoder.down.*.attn.*": "encoder.levels.*.attention.*",
                     "decoder.up.*.attn.*": "decoder.levels.*.attention.*",
@@ -153,20 +153,20 @@ def _diffusers(projections: tuple[str, str, str], output: str) -> Names:
     renames = Renames(
         "diffusers' AutoencoderKL",
         (
-            *_ENDS,
+            *ENDS,
             ("*.conv_norm_out.*", "*.head.0.*"),
             ("encoder.down_blocks.*.downsamplers.0.conv.*", "encoder.levels.*.resample.conv.*"),
             ("decoder.up_blocks.*.upsamplers.0.conv.*", "decoder.levels.*.resample.conv.*"),
-            *_crossed(
+            *crossed(
                 {
                     "encoder.down_blocks.*.resnets.*": "encoder.levels.*.blocks.*",
                     "decoder.up_blocks.*.resnets.*": "decoder.levels.*.blocks.*",
                     "*.mid_block.resnets.0": "*.middle.0",
                     "*.mid_block.resnets.1": "*.middle.2",
                 },
-                {**dict(zip(_CONVOLUTIONS, _CONVOLUTIONS, strict=True)), "conv_shortcut": "skip"},
+                {**dict(zip(CONVOLUTIONS, CONVOLUTIONS, strict=True)), "conv_shortcut": "skip"},
             ),
-            *_crossed(
+            *crossed(
                 {
                     "encoder.down_blocks.*.attentions.*": "encoder.levels.*.attention.*",
                     "decoder.up_blocks.*.attentions.*": "decoder.levels.*.attention.*",
@@ -206,10 +206,13 @@ def to_official(state: Mapping[str, Tensor], names: Names = LATENT_DIFFUSION) ->
 
 
 __all__ = [
+    "CONVOLUTIONS",
     "DIFFUSERS",
+    "ENDS",
     "LATENT_DIFFUSION",
     "OLDER_DIFFUSERS",
     "Names",
+    "crossed",
     "from_official",
     "names_of",
     "to_official",

@@ -70,6 +70,11 @@ class AutoencoderConfig(Config):
         """Return rows and columns of what is encoded at once, of images of `size` rows."""
         return size, size
 
+    @property
+    def vocabulary(self) -> int:
+        """How many values a place of the latent may take; 0 where they are real numbers."""
+        return 0
+
     def build(self) -> "Autoencoder":
         """Make the network, freshly initialised."""
         raise NotImplementedError

@@ -12,11 +12,12 @@ import json
 from typing import Protocol, Self
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from pydantic import Field
 from torch import Tensor
 
 from mezzotint.config import Config
+from mezzotint.errors import ConfigError
 from mezzotint.noise import Noise
 
 
@@ -24,14 +25,22 @@ class LatentSpec(Config):
     """What a tokenizer turns images into.
 
     Attributes:
-        shape: channels, rows and columns of a latent.
+        shape: channels, rows and columns of a latent; tokens have one channel, and are handed on
+            row by row as one sequence.
         image: rows and columns of the image.
         fingerprint: digest of the tokenizer's config and weights.
+        vocabulary: how many values a token may take; 0 where latents are real numbers.
     """
 
     shape: tuple[int, int, int]
     image: tuple[int, int]
     fingerprint: str
+    vocabulary: int = 0
+
+    @property
+    def length(self) -> int:
+        """Places of a latent."""
+        return self.shape[1] * self.shape[2]
 
 
 class Tokenizer(Protocol):
@@ -46,11 +55,13 @@ class Tokenizer(Protocol):
         """Return deterministic codes, as a cache stores them."""
         ...
 
-    def latents(self, codes: Tensor, noise: Noise) -> Float[Tensor, "b c h w"]:
-        """Draw latents from codes, shifted and scaled to about unit size."""
+    def latents(self, codes: Tensor, noise: Noise) -> Float[Tensor, "b c h w"] | Int[Tensor, "b l"]:
+        """Draw latents from codes, shifted and scaled to about unit size; or return tokens."""
         ...
 
-    def decode(self, latents: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b 3 H W"]:
+    def decode(
+        self, latents: Float[Tensor, "b c h w"] | Int[Tensor, "b l"]
+    ) -> UInt8[Tensor, "b 3 H W"]:
         """Return images."""
         ...
 
@@ -110,6 +121,20 @@ class Pixels(TokenizerConfig):
     def floats(self, latents: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
         """Return the latents, which are the images."""
         return latents
+
+
+def continuous(tokenizer: Tokenizer) -> Tokenizer:
+    """Return a tokenizer whose latents are real numbers.
+
+    Raises:
+        ConfigError: they are tokens.
+    """
+    if tokenizer.spec.vocabulary:
+        raise ConfigError(
+            f"tokenizer: it gives tokens, of {tokenizer.spec.vocabulary} values; this model works "
+            "on real numbers: choose a continuous tokenizer, or a masked model"
+        )
+    return tokenizer
 
 
 def floats(images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

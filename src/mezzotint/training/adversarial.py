@@ -18,13 +18,14 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from mezzotint.config import Config
+from mezzotint.data.images import mirrored
 from mezzotint.data.loader import Batch
 from mezzotint.diffusion.conditions import middle
 from mezzotint.networks.classifier import ClassifierNetwork
 from mezzotint.networks.players import Played
 from mezzotint.noise import Noise, SeededNoise
 from mezzotint.tokenizers.base import Tokenizer
-from mezzotint.training.objectives import Groups, Loss, mirrored
+from mezzotint.training.objectives import Groups, Loss
 
 PAUSES: Final = (0.1, 10.0)
 """L_D over the adversarial term: below the first D pauses, above the second G does."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from mezzotint.data.images import Mirror, mirrored
 from mezzotint.data.loader import Batch
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.predictions import Truth
@@ -109,6 +110,7 @@ class Denoising:
         drop: share of labels replaced by the null class, so that the model can be guided.
         null: the null class.
         flip: mirror half of the images.
+        mirror: how that is done.
     """
 
     denoiser: NetworkDenoiser
@@ -117,6 +119,7 @@ class Denoising:
     drop: float
     null: int
     flip: bool = False
+    mirror: Mirror = mirrored
 
     @property
     def groups(self) -> Groups:
@@ -130,7 +133,7 @@ class Denoising:
         dropped = noise.uniform() < self.drop
         y = torch.where(dropped, self.null, batch.y)
         if self.flip:
-            batch = replace(batch, images=mirrored(batch.images, noise.uniform() < 0.5))
+            batch = replace(batch, images=self.mirror(batch.images, noise.uniform() < 0.5))
         return self.at(batch, t, y, noise)
 
     def at(
@@ -168,13 +171,6 @@ class Denoising:
 def level(t: Float[Tensor, "b"]) -> Int[Tensor, "b"]:
     """Return in which fifth of (0, 1] each time lies, from 0."""
     return (t * LEVELS).ceil().long().clamp(1, LEVELS) - 1
-
-
-def mirrored(
-    images: UInt8[Tensor, "b 3 h w"], which: Bool[Tensor, "b"]
-) -> UInt8[Tensor, "b 3 h w"]:
-    """Return images, some of them mirrored."""
-    return torch.where(which[:, None, None, None], images.flip(3), images)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""Official weights of tokenizers in, official weights of tokenizers out: one table of releases."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from torch import Tensor
+
+from mezzotint.config import build
+from mezzotint.errors import ConfigError
+from mezzotint.kinds import kind_of
+from mezzotint.official import kl, kl_names, vq, vq_names
+from mezzotint.official.kl import Reading
+from mezzotint.official.renames import State
+from mezzotint.stored import NetworkTokenizer
+
+READERS: Final[Mapping[str, Callable[[Path | str, Reading], NetworkTokenizer]]] = {
+    "kl": kl.read_kl,
+    "vq": vq.read_vq,
+}
+"""Who reads a release's file, by what `mezzotint convert --from` calls it."""
+
+WRITERS: Final[Mapping[str, Callable[[Mapping[str, Tensor]], State]]] = {
+    "kl": kl_names.LATENT_DIFFUSION.to_official,
+    "vq": vq_names.LLAMAGEN.to_official,
+    "maskgit-vq": vq_names.OPEN_MUSE.to_official,
+}
+"""Who knows the official names, by the kind of the network; where there are several, the commonest:
+`kl_names` and `vq_names` have the others."""
+
+
+def read(release: str, path: Path | str, settings: Mapping[str, Any]) -> NetworkTokenizer:
+    """Read a release's file of a tokenizer.
+
+    Args:
+        release: a row of `READERS`.
+        path: the file.
+        settings: what it does not say, as fields of `Reading`.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds something else.
+        ConfigError: a setting is wrong or missing.
+    """
+    return READERS[release](path, build(Reading, settings))
+
+
+def exported(made: NetworkTokenizer) -> State:
+    """Return a tokenizer's tensors by their official names.
+
+    Raises:
+        ConfigError: its network has no release.
+    """
+    kind = kind_of(type(made.model.network)) or ""
+    if kind not in WRITERS:
+        raise ConfigError(f"no official names for tokenizers of the kind {kind!r}")
+    return WRITERS[kind](made.network.state_dict())
+
+
+__all__ = ["READERS", "WRITERS", "exported", "read"]
