@@ -7,9 +7,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+Kept = tuple[Float[Tensor, "b h n e"], Float[Tensor, "b h n e"]]
+"""Keys and values of tokens, as one layer made them."""
+
 
 class SelfAttention(nn.Module):
-    """Multi-head softmax attention of a sequence with itself.
+    """Multi-head softmax attention of a sequence with itself, and with tokens kept from before.
 
     Args:
         width: channels of a token, a multiple of `heads`.
@@ -25,11 +28,32 @@ class SelfAttention(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Mix the tokens of each image."""
+        return self.mixed(tokens)[0]
+
+    def mixed(
+        self, tokens: Float[Tensor, "b n d"], kept: Kept | None = None
+    ) -> tuple[Float[Tensor, "b n d"], Kept]:
+        """Mix the tokens of each image with each other and with kept ones.
+
+        Args:
+            tokens: that ask.
+            kept: keys and values of others, that are looked at besides.
+
+        Returns:
+            The mixed tokens, and the keys and values of those that asked.
+        """
         b, n, d = tokens.shape
         qkv = self.qkv(tokens).view(b, n, 3, self.heads, d // self.heads)  # (B, N, 3, H, D/H)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, D/H) each
-        mixed = functional.scaled_dot_product_attention(q, k, v)
-        return self.proj(mixed.transpose(1, 2).reshape(b, n, d))
+        mixed = functional.scaled_dot_product_attention(q, *joined(kept, (k, v)))
+        return self.proj(mixed.transpose(1, 2).reshape(b, n, d)), (k, v)
+
+
+def joined(kept: Kept | None, own: Kept) -> Kept:
+    """Return kept keys and values with those of the tokens that ask behind them."""
+    if kept is None:
+        return own
+    return torch.cat([kept[0], own[0]], dim=2), torch.cat([kept[1], own[1]], dim=2)
 
 
 def positive(x: Float[Tensor, "b n d"], floor: float = 1e-6) -> Float[Tensor, "b n d"]:
