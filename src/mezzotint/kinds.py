@@ -19,6 +19,11 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "uvit": "mezzotint.networks.uvit:UViTConfig",
         "adm": "mezzotint.networks.adm:ADMConfig",
         "dimr": "mezzotint.networks.dimr:DiMRConfig",
+        "maskgit": "mezzotint.networks.maskgit:MaskGITConfig",
+        "nat": "mezzotint.networks.nat:NATConfig",
+        "uvit-bert": "mezzotint.networks.nat:UViTBertConfig",
+        "halton": "mezzotint.networks.halton:HaltonConfig",
+        "mage": "mezzotint.networks.mage:MAGEConfig",
         "residual": "mezzotint.networks.classifier:ResidualConfig",
         "depthwise": "mezzotint.networks.classifier:DepthwiseConfig",
         "committee": "mezzotint.networks.classifier:CommitteeConfig",
@@ -135,6 +140,41 @@ KINDS: Final[dict[str, dict[str, str]]] = {
     "plan": {
         "fast": "mezzotint.diffusion.dpm:Fast",
         "uniform": "mezzotint.diffusion.dpm:Equal",
+    },
+    "reveal": {
+        "masked": "mezzotint.masked.plan:Masked",
+        "revealed": "mezzotint.masked.plan:Revealed",
+        "at-least-one": "mezzotint.masked.plan:AtLeastOne",
+    },
+    "curve": {
+        "cosine": "mezzotint.masked.plan:Cosine",
+        "arccos": "mezzotint.masked.plan:Arccos",
+        "power": "mezzotint.masked.plan:Power",
+        "logarithmic": "mezzotint.masked.plan:Logarithmic",
+        "exponential": "mezzotint.masked.plan:Exponential",
+    },
+    "along": {
+        "flat": "mezzotint.masked.curves:Flat",
+        "ramp": "mezzotint.masked.curves:Ramp",
+        "swell": "mezzotint.masked.curves:Swell",
+        "inverse": "mezzotint.masked.curves:Inverse",
+    },
+    "clock": {
+        "begun": "mezzotint.masked.curves:Begun",
+        "finished": "mezzotint.masked.curves:Finished",
+        "end-to-end": "mezzotint.masked.curves:EndToEnd",
+        "by-group": "mezzotint.masked.curves:ByGroup",
+        "known": "mezzotint.masked.curves:Known",
+    },
+    "order": {
+        "confidence": "mezzotint.masked.order:Confidence",
+        "random": "mezzotint.masked.order:Random",
+        "raster": "mezzotint.masked.order:Raster",
+        "halton": "mezzotint.masked.order:Halton",
+    },
+    "head": {
+        "categorical": "mezzotint.masked.heads:Categorical",
+        "perturbed": "mezzotint.masked.heads:Perturbed",
     },
     "times": {
         "uniform": "mezzotint.training.objectives:UniformTimes",

@@ -53,8 +53,9 @@ class MaskedGenerator:
         ranker: draws the tokens whose scores the order looks at, and which are then drawn afresh
             by `head` (NAT, ReCAP); None writes the tokens that were looked at (MaskGIT, MAGE).
         lagging: whether a light pass is guided as the stage before it (ReCAP's MaskGIT).
-        again: whether a token drawn as the mask itself stays masked (Halton-MaskGIT's confidence
-            sampler, whose logits have a place for the mask).
+        again: whether a token drawn as the mask itself stays masked, and the draws of the last
+            stage replace all tokens, known ones too: what Halton-MaskGIT's confidence sampler does,
+            whose logits have a place for the mask.
 
     Raises:
         ConfigError: the plan reveals more tokens than the network has, or groups stages for a
@@ -160,6 +161,8 @@ class MaskedGenerator:
                 written, _ = look.only(block).draw(self.head, scale, moment, noise)
             tokens, masked = self._write(tokens, masked, where[:, block], wanted[:, block], written)
             scale = self.scale(moment)
+            if self.again and drawn is not None and not moment.left:
+                tokens = drawn
             yield Canvas(tokens, masked, moment)
 
     def _write(

@@ -204,7 +204,7 @@ def halton_path(size: tuple[int, int]) -> Int[Tensor, "l"]:
     while True:
         found = dict.fromkeys(
             int(_radical(i, 2) * rows) * columns + int(_radical(i, 3) * columns)
-            for i in range(points)
+            for i in range(1, points + 1)
         )
         if len(found) == wanted:
             return torch.tensor(list(found))

@@ -234,20 +234,26 @@ class Revealed:
 
     Args:
         curve: share that is masked.
-        early: r is s / (T - 1), which starts with one token, in place of (s + 1) / T.
+        early: r is s / (T - 1) in float32, as the release's confidence sampler has it, which
+            starts with one token; else (s + 1) / T.
     """
 
     curve: Annotated[Curve, part("curve")] = Arccos()
     early: bool = False
 
+    def known(self, total: int, steps: int) -> list[int]:
+        """Return how many tokens are to be known after each step, however few that may be."""
+        ratios = [(step + 1) / steps for step in range(steps)]
+        if self.early:
+            ratios = torch.linspace(0.0, 1.0, steps).tolist()
+        return [int(total * (1 - self.curve(ratio, total))) for ratio in ratios[:-1]] + [total]
+
     def __call__(self, total: int, steps: int) -> tuple[int, ...]:
         """Return the counts."""
         known = [0]
-        for step in range(steps - 1):
-            ratio = step / (steps - 1) if self.early else (step + 1) / steps
-            share = 1 - self.curve(ratio, total)
-            known.append(min(total, max(step + 1, known[-1], int(total * share))))
-        return tuple(after - before for before, after in pairwise([*known, total]))
+        for step, wanted in enumerate(self.known(total, steps)):
+            known.append(min(total, max(step + 1, wanted, known[-1])))
+        return tuple(after - before for before, after in pairwise(known))
 
 
 @dataclass(frozen=True)

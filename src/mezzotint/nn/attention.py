@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-Kept = tuple[Float[Tensor, "b h n e"], Float[Tensor, "b h n e"]]
-"""Keys and values of tokens, as one layer made them."""
+Kept = tuple[Float[Tensor, "_ _ _ _"], Float[Tensor, "_ _ _ _"]]
+"""Keys and values of tokens as one layer made them: (B, heads, tokens, width of a head) each."""
 
 
 class SelfAttention(nn.Module):

@@ -90,7 +90,10 @@ def _at(x: Float[Tensor, "b h l e"], places: Int[Tensor, "b m"]) -> Float[Tensor
 
 
 def through(
-    blocks: Iterable[nn.Module], tokens: Float[Tensor, "b n d"], kept: list[Kept] | None
+    blocks: Iterable[nn.Module],
+    tokens: Float[Tensor, "b n d"],
+    kept: list[Kept] | None,
+    *condition: Float[Tensor, "b d"],
 ) -> tuple[Float[Tensor, "b n d"], list[Kept]]:
     """Refine tokens by one block after another.
 
@@ -98,12 +101,14 @@ def through(
         blocks: that have `refined`.
         tokens: that ask.
         kept: of the others in each block, or None.
+        condition: what every block is told besides.
 
     Returns:
         The tokens, and their own keys and values in each block.
     """
     own: list[Kept] = []
     for index, block in enumerate(blocks):
-        tokens, pair = block.refined(tokens, kept[index] if kept else None)  # type: ignore[operator]
+        others = kept[index] if kept else None
+        tokens, pair = block.refined(tokens, others, *condition)  # type: ignore[operator]
         own.append(pair)
     return tokens, own
