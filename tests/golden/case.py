@@ -137,18 +137,7 @@ def find(path: Path) -> Found:
 
 def due(system: str) -> bool:
     """Say whether a case is of a system that this project has."""
-    return system in {
-        "maskgit",
-        "mage",
-        "recap",
-        "dit",
-        "sit",
-        "uvit",
-        "dico",
-        "dimr",
-        "adm",
-        "lit",
-    }
+    return system in {"dit", "sit", "uvit", "dico", "dimr", "adm", "lit", "mar"}
 
 
 def files(folders: list[Path]) -> Iterator[Path]:
