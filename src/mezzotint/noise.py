@@ -84,6 +84,16 @@ class _Scaled:
         return self.inner(like) * self.scale
 
 
+def uniform(noise: Noise, like: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
+    """Draw numbers in (0, 1), float64: Phi(z) of normal draws."""
+    return torch.special.ndtr(noise(like.double()))
+
+
+def gumbel(noise: Noise, like: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
+    """Draw standard Gumbel numbers, float64: -log(-log Phi(z)) of normal draws."""
+    return -torch.log(-torch.special.log_ndtr(noise(like.double())))
+
+
 def scaled(noise: Noise, scale: float) -> Noise:
     """Return noise multiplied by `scale` (a temperature)."""
     return _Scaled(noise, scale)

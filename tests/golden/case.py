@@ -145,6 +145,7 @@ def due(system: str) -> bool:
         "dit",
         "guidance",
         "lit",
+        "mar",
         "ppap",
         "ppgn",
         "sit",

@@ -43,7 +43,8 @@ class ClassifierFree:
     Args:
         inner: the denoiser.
         scale: a number, or a function of time.
-        null: index of the null class; a network that has none cannot be guided.
+        null: index of the null class, or where conditions are vectors, the unconditional one of
+            each row; a network that has none cannot be guided.
         channels: guide the first channels only; 3 is what DiT's release does.
         direction: how the two estimates become one. One with momentum remembers the evaluation
             before, until time goes back.
@@ -54,7 +55,7 @@ class ClassifierFree:
 
     inner: Denoiser
     scale: Scale | float
-    null: int | None
+    null: int | Float[Tensor, "b ..."] | None
     channels: int | None = None
     direction: Direction = Plain()
     _scale: Scale = field(init=False, repr=False, compare=False)
@@ -84,7 +85,7 @@ class ClassifierFree:
             return self.inner(x, t, y)
         assert self.null is not None, "refused at construction"
         there = rows.to(x.device)
-        null = torch.full_like(y[there], self.null)
+        null = torch.as_tensor(self.null).to(y).expand_as(y)[there]
         both = self.inner(torch.cat([x, x[there]]), torch.cat([t, t[rows]]), torch.cat([y, null]))
         conditional, reference = both.map(lambda z: z[: len(x)]), both.map(lambda z: z[len(x) :])
         return self._mixture(conditional, reference, rows, scale[rows], (x, t, self.path))

@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from mezzotint.errors import ConfigError
 from mezzotint.networks.base import NetworkConfig
-from mezzotint.nn.attention import SelfAttention
 from mezzotint.nn.embed import ClassEmbedding, PatchEmbedding, time_features, unpatch
+from mezzotint.nn.transformer import Block, mlp
 
 _SMALL = {"depth": 12, "width": 512, "heads": 8}
 _MIDDLE = {"depth": 16, "width": 768, "heads": 12}
@@ -109,22 +109,6 @@ class UViTConfig(NetworkConfig):
         return UViT(self)
 
 
-class Block(nn.Module):
-    """Attention and MLP, each behind a norm and added to what it was given."""
-
-    def __init__(self, width: int, heads: int, hidden: int, *, qkv_bias: bool) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width)
-        self.attn = SelfAttention(width, heads, bias=qkv_bias)
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = _mlp(width, hidden, nn.GELU())
-
-    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Refine the tokens."""
-        tokens = tokens + self.attn(self.norm1(tokens))
-        return tokens + self.mlp(self.norm2(tokens))
-
-
 class UViT(nn.Module):
     """The transformer with long skips.
 
@@ -142,7 +126,7 @@ class UViT(nn.Module):
         self.class_rows: tuple[str, ...] = ()
         width, pairs = config.width, config.depth // 2
         self.patches = PatchEmbedding(config.channels, width, config.patch)
-        self.time = _mlp(width, 4 * width, nn.SiLU()) if config.time_mlp else nn.Identity()
+        self.time = mlp(width, 4 * width, nn.SiLU()) if config.time_mlp else nn.Identity()
         if config.num_classes:
             self.class_rows = ("label.table.weight",)
             self.label = ClassEmbedding(config.num_classes, width, null=config.null_row)
@@ -209,10 +193,6 @@ class UViT(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-
-
-def _mlp(width: int, hidden: int, activation: nn.Module) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, hidden), activation, nn.Linear(hidden, width))
 
 
 def resized(state: Mapping[str, Tensor], old: UViTConfig, new: UViTConfig) -> dict[str, Tensor]:

@@ -11,29 +11,55 @@ from torch.nn import functional
 CPU: Final = torch.device("cpu").type
 _FEW: Final = 512  # tokens, whose pairs fit in memory
 
+Kept = tuple[Float[Tensor, "..."], Float[Tensor, "..."]]
+"""Keys and values of tokens, as one layer made them: (B, heads, N, depth of a head) both."""
+
 
 class SelfAttention(nn.Module):
-    """Multi-head softmax attention of a sequence with itself.
+    """Multi-head softmax attention of a sequence with itself, and with tokens kept from before.
 
     Args:
         width: channels of a token, a multiple of `heads`.
         heads: number of heads.
         bias: whether the fused query-key-value projection has a bias.
+        dropout: of the attention weights, in training.
     """
 
-    def __init__(self, width: int, heads: int, *, bias: bool = True) -> None:
+    def __init__(self, width: int, heads: int, *, bias: bool = True, dropout: float = 0.0) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.dropout = heads, dropout
         self.qkv = nn.Linear(width, 3 * width, bias=bias)
         self.proj = nn.Linear(width, width)
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Mix the tokens of each image."""
+        return self.mixed(tokens)[0]
+
+    def mixed(
+        self, tokens: Float[Tensor, "b n d"], kept: Kept | None = None
+    ) -> tuple[Float[Tensor, "b n d"], Kept]:
+        """Mix the tokens of each image with each other and with kept ones.
+
+        Args:
+            tokens: that ask.
+            kept: keys and values of others, that are looked at besides.
+
+        Returns:
+            The mixed tokens, and the keys and values of those that asked.
+        """
         b, n, d = tokens.shape
         qkv = self.qkv(tokens).view(b, n, 3, self.heads, d // self.heads)  # (B, N, 3, H, D/H)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, D/H) each
-        mixed = functional.scaled_dot_product_attention(q, k, v)
-        return self.proj(mixed.transpose(1, 2).reshape(b, n, d))
+        rate = self.dropout if self.training else 0.0
+        mixed = functional.scaled_dot_product_attention(q, *joined(kept, (k, v)), dropout_p=rate)
+        return self.proj(mixed.transpose(1, 2).reshape(b, n, d)), (k, v)
+
+
+def joined(kept: Kept | None, own: Kept) -> Kept:
+    """Return kept keys and values with those of the tokens that ask behind them."""
+    if kept is None:
+        return own
+    return torch.cat([kept[0], own[0]], dim=2), torch.cat([kept[1], own[1]], dim=2)
 
 
 def attend(

@@ -1,0 +1,1 @@
+"""Masked generation: plans, orders, heads, and the loop that reveals tokens group by group."""
