@@ -62,11 +62,18 @@ class ByGroup:
 
 @dataclass(frozen=True)
 class Known:
-    """The share of tokens that are known after the stage (MAR's guidance)."""
+    """The share of tokens that are known after the stage (MAR's guidance).
+
+    Args:
+        least: so many count as masked even after the last stage; 1 in MAR's release, which so
+            never quite reaches its scale, and 0 in ReCAP's.
+    """
+
+    least: Annotated[int, Field(ge=0)] = 0
 
     def __call__(self, moment: Moment) -> float:
         """Return the share."""
-        return (moment.total - moment.left) / max(moment.total, 1)
+        return (moment.total - max(moment.left, self.least)) / max(moment.total, 1)
 
 
 @runtime_checkable

@@ -18,11 +18,12 @@ class SelfAttention(nn.Module):
         width: channels of a token, a multiple of `heads`.
         heads: number of heads.
         bias: whether the fused query-key-value projection has a bias.
+        dropout: of the attention weights, in training.
     """
 
-    def __init__(self, width: int, heads: int, *, bias: bool = True) -> None:
+    def __init__(self, width: int, heads: int, *, bias: bool = True, dropout: float = 0.0) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.dropout = heads, dropout
         self.qkv = nn.Linear(width, 3 * width, bias=bias)
         self.proj = nn.Linear(width, width)
 
@@ -45,7 +46,8 @@ class SelfAttention(nn.Module):
         b, n, d = tokens.shape
         qkv = self.qkv(tokens).view(b, n, 3, self.heads, d // self.heads)  # (B, N, 3, H, D/H)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, D/H) each
-        mixed = functional.scaled_dot_product_attention(q, *joined(kept, (k, v)))
+        rate = self.dropout if self.training else 0.0
+        mixed = functional.scaled_dot_product_attention(q, *joined(kept, (k, v)), dropout_p=rate)
         return self.proj(mixed.transpose(1, 2).reshape(b, n, d)), (k, v)
 
 

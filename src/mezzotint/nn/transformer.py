@@ -6,7 +6,7 @@
 What is kept are keys and values of the others in each layer (ReCAP, arXiv 2505.19089).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,16 +30,27 @@ class Block(nn.Module):
         hidden: width of the MLP.
         qkv_bias: whether queries, keys and values have a bias.
         eps: of the norms.
+        dropout: of what attention and each linear layer of the MLP put out, in training.
+        attention_dropout: of the attention weights, in training.
     """
 
     def __init__(
-        self, width: int, heads: int, hidden: int, *, qkv_bias: bool, eps: float = 1e-5
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        *,
+        qkv_bias: bool,
+        eps: float = 1e-5,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=eps)
-        self.attn = SelfAttention(width, heads, bias=qkv_bias)
+        self.attn = SelfAttention(width, heads, bias=qkv_bias, dropout=attention_dropout)
         self.norm2 = nn.LayerNorm(width, eps=eps)
-        self.mlp = mlp(width, hidden, nn.GELU())
+        self.mlp = mlp(width, hidden, nn.Sequential(nn.GELU(), nn.Dropout(dropout)))
+        self.drop = nn.Dropout(dropout)
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Refine the tokens."""
@@ -50,8 +61,8 @@ class Block(nn.Module):
     ) -> tuple[Float[Tensor, "b n d"], Kept]:
         """Refine tokens that look at each other and at kept ones; return their keys and values."""
         mixed, own = self.attn.mixed(self.norm1(tokens), kept)
-        tokens = tokens + mixed
-        return tokens + self.mlp(self.norm2(tokens)), own
+        tokens = tokens + self.drop(mixed)
+        return tokens + self.drop(self.mlp(self.norm2(tokens))), own
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,7 @@ class Context:
     def without(self, where: Int[Tensor, "b n"]) -> list[Kept]:
         """Return what is kept of the tokens that are not at `where`, layer by layer."""
         others = self.leading + outside(where, self.layers[0][0].shape[2] - self.leading)
-        return [(_at(keys, others), _at(values, others)) for keys, values in self.layers]
+        return [at_places(layer, others) for layer in self.layers]
 
 
 def outside(where: Int[Tensor, "b n"], length: int) -> Int[Tensor, "b m"]:
@@ -84,15 +95,17 @@ def outside(where: Int[Tensor, "b n"], length: int) -> Int[Tensor, "b m"]:
     return (~inside).nonzero()[:, 1].view(len(where), -1)
 
 
-def _at(x: Float[Tensor, "b h l e"], places: Int[Tensor, "b m"]) -> Float[Tensor, "b h m e"]:
-    index = places[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])
-    return x.gather(2, index)
+def at_places(layer: Kept, places: Int[Tensor, "b m"]) -> Kept:
+    """Return the keys and values of some tokens, given by where they stand in the layer's."""
+    keys, values = layer
+    index = places[:, None, :, None].expand(-1, keys.shape[1], -1, keys.shape[3])
+    return keys.gather(2, index), values.gather(2, index)
 
 
 def through(
     blocks: Iterable[nn.Module],
     tokens: Float[Tensor, "b n d"],
-    kept: list[Kept] | None,
+    kept: Sequence[Kept] | None,
     *condition: Float[Tensor, "b d"],
 ) -> tuple[Float[Tensor, "b n d"], list[Kept]]:
     """Refine tokens by one block after another.
