@@ -28,6 +28,8 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "depthwise": "mezzotint.networks.classifier:DepthwiseConfig",
         "committee": "mezzotint.networks.classifier:CommitteeConfig",
         "adm-classifier": "mezzotint.networks.adm_classifier:ADMClassifierConfig",
+        "mar": "mezzotint.networks.mar:MARConfig",
+        "token-mlp": "mezzotint.networks.token_mlp:TokenMLPConfig",
         "kl": "mezzotint.tokenizers.kl:KLConfig",
     },
     "pool": {

@@ -140,6 +140,7 @@ def due(system: str) -> bool:
     return system in {
         "maskgit",
         "mage",
+        "mar",
         "recap",
         "dit",
         "sit",

@@ -34,6 +34,12 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
             {"kind": "convolution", "width": 4, "depth": 1, "kernel": 3},
         ],
     },
+    ("network", "mar"): {
+        **{name: NETWORK[name] for name in ("channels", "size", "num_classes")},
+        **COARSE,
+        "head": {"kind": "token-mlp", "width": 4, "depth": 1},
+    },
+    ("network", "token-mlp"): {"channels": 3, "condition": 8, "width": 4, "depth": 1},
     ("branch", "transformer"): COARSE,
     ("branch", "convolution"): {"width": 4, "depth": 1},
     ("network", "adm"): NOISY,

@@ -89,7 +89,8 @@ class ClassifierFree:
     Args:
         inner: the denoiser.
         scale: a number, or a function of time.
-        null: index of the null class; a network that has none cannot be guided.
+        null: index of the null class, or where conditions are vectors, the unconditional one of
+            each row; a network that has none cannot be guided.
         channels: guide the first channels only; 3 is what DiT's release does.
 
     Raises:
@@ -98,7 +99,7 @@ class ClassifierFree:
 
     inner: Denoiser
     scale: Scale | float
-    null: int | None
+    null: int | Float[Tensor, "b ..."] | None
     channels: int | None = None
     _scale: Scale = field(init=False, repr=False, compare=False)
 
@@ -124,7 +125,7 @@ class ClassifierFree:
         if len(rows) == 0:
             return self.inner(x, t, y)
         assert self.null is not None, "refused at construction"
-        null = torch.full_like(y[rows], self.null)
+        null = torch.as_tensor(self.null).to(y).expand_as(y)[rows]
         both = self.inner(torch.cat([x, x[rows]]), torch.cat([t, t[rows]]), torch.cat([y, null]))
         weight = scale[rows].view(-1, *(1,) * (x.dim() - 1)).to(x.device, x.dtype)
         return replace(
