@@ -55,6 +55,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
     "model": {
         "diffusion": "mezzotint.generator:DiffusionConfig",
         "classifier": "mezzotint.classifier:ClassifierConfig",
+        "masked": "mezzotint.token_generator:MaskedConfig",
         "tokenizer": "mezzotint.stored:TokenizerModel",
     },
     "path": {
@@ -177,10 +178,21 @@ KINDS: Final[dict[str, dict[str, str]]] = {
     "head": {
         "categorical": "mezzotint.masked.heads:Categorical",
         "perturbed": "mezzotint.masked.heads:Perturbed",
+        "diffusion": "mezzotint.masked.diffusion_head:Diffusing",
+    },
+    "masking": {
+        "ratio": "mezzotint.masked.masking:Ratio",
+        "each": "mezzotint.masked.masking:Each",
+        "beta": "mezzotint.masked.masking:Beta",
+        "truncated-normal": "mezzotint.masked.masking:TruncatedNormal",
+    },
+    "rounding": {
+        "up": "mezzotint.masked.masking:Up",
+        "nearest": "mezzotint.masked.masking:Nearest",
     },
     "times": {
-        "uniform": "mezzotint.training.objectives:UniformTimes",
-        "logit-normal": "mezzotint.training.objectives:LogitNormalTimes",
+        "uniform": "mezzotint.diffusion.times:UniformTimes",
+        "logit-normal": "mezzotint.diffusion.times:LogitNormalTimes",
     },
     "augmentation": {
         "mirrored": "mezzotint.training.augment:Mirrored",

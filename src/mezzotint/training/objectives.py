@@ -5,17 +5,17 @@ Denoising draws a time and noise, and scores the prediction; classifying scores 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from mezzotint.data.loader import Batch
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.predictions import Truth
+from mezzotint.diffusion.times import Times
 from mezzotint.noise import Noise, SeededNoise
 from mezzotint.tokenizers.base import Tokenizer
 from mezzotint.training.augment import Augmentation
@@ -65,37 +65,6 @@ class Objective(Protocol):
         ...
 
 
-@runtime_checkable
-class Times(Protocol):
-    """How training times are drawn."""
-
-    def __call__(self, uniform: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
-        """Turn uniform numbers in [0, 1) into times in (0, 1]."""
-        ...
-
-
-@dataclass(frozen=True)
-class UniformTimes:
-    """All times alike."""
-
-    def __call__(self, uniform: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
-        """Map [0, 1) to (0, 1]."""
-        return 1 - uniform
-
-
-@dataclass(frozen=True)
-class LogitNormalTimes:
-    """logit(t) is normal: most of the training in the middle (Esser et al., arXiv 2403.03206)."""
-
-    mean: float = 0.0
-    deviation: Annotated[float, Field(gt=0)] = 1.0
-
-    def __call__(self, uniform: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
-        """Map uniform numbers through the normal quantile and the sigmoid."""
-        z = torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))
-        return torch.sigmoid(self.mean + self.deviation * z)
-
-
 @dataclass(frozen=True)
 class Denoising:
     """The loss of a denoiser on noised images, with labels dropped at random.
@@ -128,7 +97,7 @@ class Denoising:
         dropped = noise.uniform() < self.drop
         y = torch.where(dropped, self.null, batch.y)
         if self.flip:
-            batch = replace(batch, images=_mirrored(batch.images, noise.uniform() < 0.5))
+            batch = replace(batch, images=mirrored(batch.images, noise.uniform() < 0.5))
         return self.at(batch, t, y, noise)
 
     def at(
@@ -168,9 +137,10 @@ def level(t: Float[Tensor, "b"]) -> Int[Tensor, "b"]:
     return (t * LEVELS).ceil().long().clamp(1, LEVELS) - 1
 
 
-def _mirrored(
+def mirrored(
     images: UInt8[Tensor, "b 3 h w"], which: Bool[Tensor, "b"]
 ) -> UInt8[Tensor, "b 3 h w"]:
+    """Return the images, some of them mirrored left to right."""
     return torch.where(which[:, None, None, None], images.flip(3), images)
 
 
