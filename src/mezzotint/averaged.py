@@ -12,7 +12,7 @@ from torch import nn
 from mezzotint import checkpoint, config
 from mezzotint.card import Product, model_card
 from mezzotint.data.images import Images
-from mezzotint.recipe import Recipe
+from mezzotint.recipe_base import Recipe
 from mezzotint.training.ema import EMA
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}

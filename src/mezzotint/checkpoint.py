@@ -158,15 +158,15 @@ def _migrated(file: Path, tensors: Tensors, tree: Tree) -> tuple[Tensors, Tree]:
     return tensors, tree
 
 
-def zoo(kind: str | None = None) -> dict[str, Path]:
+def zoo(*wanted: str) -> dict[str, Path]:
     """Return the folders of the models that ship with the package, by name.
 
     Args:
-        kind: of model, such as "diffusion" or "classifier"; None means any.
+        wanted: kinds of model, such as "diffusion" or "classifier"; none means any.
     """
     home = Path(str(files("mezzotint") / "zoo"))
     found = {each.parent.name: each.parent for each in sorted(home.glob("*/config.json"))}
-    return {name: path for name, path in found.items() if kind in {None, _kind(path)}}
+    return {name: path for name, path in found.items() if not wanted or _kind(path) in wanted}
 
 
 def _kind(folder: Path) -> str:
@@ -174,43 +174,43 @@ def _kind(folder: Path) -> str:
     return kind
 
 
-def read_named(source: Path | str, kind: str | None = None) -> tuple[Tensors, Tree]:
+def read_named(source: Path | str, *wanted: str) -> tuple[Tensors, Tree]:
     """Read a model, given by the name of one that ships with the package or by its path.
 
     Args:
         source: the name, a model or run folder, or a .safetensors file.
-        kind: whose names are offered when nothing is there; None means any.
+        wanted: kinds whose names are offered when nothing is there; none means any.
 
     Raises:
         CheckpointError: nothing is there, or it is not a model.
     """
     path = zoo().get(str(source), Path(source))
     if not path.exists():
-        shipped = zoo(kind)
+        shipped = zoo(*wanted)
         hint = config.nearest(str(source), shipped) if shipped else "the zoo is empty"
         raise CheckpointError(f"{source}: neither a zoo model nor a path; {hint}")
     return read_model(path)
 
 
-def open_model(source: Path | str, kind: str | None = None, *also: str) -> Any:
+def open_model(source: Path | str, *wanted: str) -> Any:
     """Load what a model is for: the generator or classifier that its config opens it as.
 
     Args:
         source: see `read_named`.
-        kind: the kind of model that is wanted; None means any.
-        also: further kinds that will do.
+        wanted: kinds of model that will do; none means any.
 
     Raises:
         CheckpointError: nothing is there, or it is not a model, or one of another kind.
     """
-    tensors, tree = read_named(source, kind)
+    tensors, tree = read_named(source, *wanted)
     try:
         model = config.load_at("model", "model", tree.get("model"))
         found = kinds.kind_of(type(model))
         if found is None:
             raise ConfigError("model: missing, expected a mapping with a kind")
-        if kind is not None and found not in {kind, *also}:
-            others = ", ".join(zoo(kind)) or "one of your own"
+        if wanted and found not in wanted:
+            others = ", ".join(zoo(*wanted)) or "one of your own"
+            kind = " or ".join(wanted)
             raise CheckpointError(
                 f"{source}: a {found} model, but a {kind} model is wanted here, such as {others}"
             )

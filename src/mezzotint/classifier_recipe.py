@@ -12,7 +12,7 @@ from mezzotint.config import part
 from mezzotint.data.images import Images
 from mezzotint.errors import ConfigError
 from mezzotint.networks.classifier import ClassifierNetwork
-from mezzotint.recipe import Recipe
+from mezzotint.recipe_base import Recipe
 from mezzotint.tokenizers.base import Tokenizer, continuous
 from mezzotint.training.objectives import Classifying
 from mezzotint.training.plan import ClassifyingPlan

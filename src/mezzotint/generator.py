@@ -185,7 +185,7 @@ class Generator:
         guidance = given.get("guidance")
         if isinstance(guidance, int | float):
             given["guidance"] = self.sampling.scaled(guidance)
-        return self.with_recipe(config.build(Sampling, {**dict(self.sampling), **given}))
+        return self.with_recipe(config.build(type(self.sampling), {**dict(self.sampling), **given}))
 
     def stream(
         self, labels: Sequence[int], seeds: Sequence[int], *, batch: int = 64
@@ -296,5 +296,5 @@ def load(source: FilePath | str) -> Generator:
     Raises:
         CheckpointError: nothing is there, or it is not a generator.
     """
-    found: Generator = checkpoint.open_model(source, "diffusion", "stitched")
+    found: Generator = checkpoint.open_model(source, "diffusion", "stitched", "masked")
     return found

@@ -77,6 +77,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "diffusion": "mezzotint.generator:DiffusionConfig",
         "stitched": "mezzotint.stitching:StitchedConfig",
         "classifier": "mezzotint.classifier:ClassifierConfig",
+        "masked": "mezzotint.token_generator:MaskedConfig",
         "tokenizer": "mezzotint.stored:TokenizerModel",
         "ppgn": "mezzotint.plugged.model:PluggedConfig",
     },
@@ -249,10 +250,21 @@ KINDS: Final[dict[str, dict[str, str]]] = {
     "head": {
         "categorical": "mezzotint.masked.heads:Categorical",
         "perturbed": "mezzotint.masked.heads:Perturbed",
+        "diffusion": "mezzotint.masked.diffusion_head:Diffusing",
+    },
+    "masking": {
+        "ratio": "mezzotint.masked.masking:Ratio",
+        "each": "mezzotint.masked.masking:Each",
+        "beta": "mezzotint.masked.masking:Beta",
+        "truncated-normal": "mezzotint.masked.masking:TruncatedNormal",
+    },
+    "rounding": {
+        "up": "mezzotint.masked.masking:Up",
+        "nearest": "mezzotint.masked.masking:Nearest",
     },
     "times": {
-        "uniform": "mezzotint.training.objectives:UniformTimes",
-        "logit-normal": "mezzotint.training.objectives:LogitNormalTimes",
+        "uniform": "mezzotint.diffusion.times:UniformTimes",
+        "logit-normal": "mezzotint.diffusion.times:LogitNormalTimes",
     },
     "pixel-loss": {
         "squared": "mezzotint.training.pixel_losses:Squared",

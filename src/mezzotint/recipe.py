@@ -6,110 +6,28 @@ What one part knows is not asked of another: the network's channels, size and cl
 the tokenizer and the data. The model says which recipe it is: a generator's or a classifier's.
 """
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path as FilePath
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, Final, Self
 
 import torch
 from pydantic import InstanceOf, model_validator
 from torch import nn
 
 from mezzotint import config, kinds, teacher
-from mezzotint.card import Product
-from mezzotint.config import Config, part
+from mezzotint.config import part
 from mezzotint.data.images import Data, Images, mirrored
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.errors import ConfigError
 from mezzotint.generator import DiffusionConfig, Generator
+from mezzotint.recipe_base import Recipe
 from mezzotint.sampling import Sampling
-from mezzotint.tokenizers.base import LatentSpec, TokenizerConfig, continuous
-from mezzotint.training.lasting import lasting
-from mezzotint.training.objectives import Denoising, Objective
-from mezzotint.training.plan import DenoisingPlan, TrainPlan, fast_bf16
+from mezzotint.tokenizers.base import TokenizerConfig, continuous
+from mezzotint.training.objectives import Denoising
+from mezzotint.training.plan import DenoisingPlan, fast_bf16
 from mezzotint.training.watch import HeldOut
-
-
-class Recipe(Config):
-    """A training run, complete.
-
-    Attributes:
-        model: what is trained.
-        tokenizer: between images and latents.
-        data: where images come from.
-        train: how.
-    """
-
-    MODEL: ClassVar[type[Config]]
-    """The model configs whose recipe this is."""
-    ADVICE: ClassVar[str]
-    NEXT: ClassVar[str]
-    """What to look at while it trains, and what to do then; {0} is the folder."""
-
-    model: Annotated[Any, part("model")]
-    tokenizer: Annotated[InstanceOf[TokenizerConfig], part("tokenizer")]
-    data: Annotated[InstanceOf[Data], part("data")]
-    train: TrainPlan
-
-    def network(self) -> nn.Module:
-        """Make what is trained, freshly initialised."""
-        made: nn.Module = self.model.network.build()
-        return made
-
-    def heir(self, network: nn.Module) -> nn.Module:
-        """Return what of a network takes over another model's weights."""
-        return network
-
-    @classmethod
-    def filled_model(
-        cls, model: dict[str, Any], spec: LatentSpec, images: Images
-    ) -> dict[str, Any]:
-        """Return the tree of a model with what tokenizer and data know of it."""
-        channels, *size = spec.shape
-        known = {"channels": channels, "size": size, "num_classes": len(images.classes)}
-        network = filled("model.network", model.get("network", {}), known)
-        return {**model, "network": network}
-
-    @abstractmethod
-    def objective(self, network: nn.Module, device: torch.device) -> Objective:
-        """Return the loss of a network that this recipe describes."""
-
-    @abstractmethod
-    def held_out(self, network: nn.Module, device: torch.device, images: Images) -> dict[str, Any]:
-        """Return what held-out images say of a network."""
-
-    @abstractmethod
-    def product(
-        self, network: nn.Module, classes: tuple[str, ...], provenance: Mapping[str, Any]
-    ) -> Product:
-        """Return what the run makes, around a network.
-
-        Args:
-            network: trained.
-            classes: their names.
-            provenance: what the config tells of the training.
-        """
-
-    def tree(self, classes: tuple[str, ...], provenance: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the config tree of a product: what it needs to work, and where it comes from."""
-        kept = [name for name in type(self).model_fields if name not in {"data", "train"}]
-        sections = {name: getattr(self, name) for name in kept}
-        return sections | {"classes": classes, "provenance": provenance}
-
-    def pinned(self, classes: tuple[str, ...]) -> Self:  # noqa: ARG002 (a generator's needs them)
-        """Return the recipe with what it refers to filled in."""
-        return self
-
-    def changes(self, before: Mapping[str, Any]) -> list[str]:
-        """Return the dotted names of what differs from another recipe's tree and matters to a run.
-
-        Args:
-            before: a complete tree, as `config.dump` writes it.
-        """
-        earlier = config.dump(complete(before))
-        return sorted(config.differences(lasting(earlier), lasting(config.dump(self))))
 
 
 class GeneratorRecipe(Recipe):
@@ -189,6 +107,7 @@ _RECIPES: Final = (
     "mezzotint.classifier_recipe:ClassifierRecipe",
     "mezzotint.plugged.recipe:PluggedRecipe",
     "mezzotint.tokenizer_recipe:TokenizerRecipe",
+    "mezzotint.token_recipe:MaskedRecipe",
 )
 
 

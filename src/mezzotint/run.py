@@ -23,7 +23,7 @@ from mezzotint.convert import other_attention
 from mezzotint.data.loader import Loader, order_of
 from mezzotint.errors import ConfigError, OutputError
 from mezzotint.noise import mix
-from mezzotint.recipe import Recipe
+from mezzotint.recipe_base import Recipe
 from mezzotint.training import resume
 from mezzotint.training.distributed import Ranks
 from mezzotint.training.ema import EMA

@@ -45,12 +45,16 @@ class Settings(TypedDict, total=False):
         guidance: a scale, or a function of time.
         sampler: a sampler, its kind, or its config.
         grid: a grid, its kind, or its config.
+        reuse, after: of a masked model: light passes that follow each full one, and stages at the
+            start that keep a full one each.
     """
 
     steps: int | None
     guidance: float | Scale | None
     sampler: Sampler | str | Mapping[str, Any] | None
     grid: Grid | str | Mapping[str, Any] | None
+    reuse: int | None
+    after: int | None
 
 
 __all__ = ["Sampling", "Settings"]

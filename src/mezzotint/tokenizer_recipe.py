@@ -16,7 +16,8 @@ from mezzotint.data.images import Images, spread
 from mezzotint.evaluation.paired import PSNR
 from mezzotint.evaluation.reconstruction import standard
 from mezzotint.noise import SeededNoise, mix
-from mezzotint.recipe import Recipe, filled, opened
+from mezzotint.recipe import filled, opened
+from mezzotint.recipe_base import Recipe
 from mezzotint.stored import NetworkTokenizer, TokenizerModel
 from mezzotint.tokenizers.autoencoder import Autoencoder
 from mezzotint.tokenizers.base import LatentSpec, floats, pixels

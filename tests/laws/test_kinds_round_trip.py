@@ -16,6 +16,8 @@ NETWORK = {"kind": "dit", "width": 16, "depth": 1, "heads": 2, "patch": 2, "chan
 NETWORK |= {"size": [4, 4], "num_classes": 2}
 CLASSIFIER = {"channels": 3, "size": [8, 8], "num_classes": 2, "widths": [8], "blocks": 1}
 COARSE = {"width": 8, "depth": 3, "heads": 2}
+MAR = {name: NETWORK[name] for name in ("channels", "size", "num_classes")} | COARSE
+MAR |= {"head": {"kind": "token-mlp", "width": 4, "depth": 1}}
 NOISY = {"channels": 3, "size": [4, 4], "num_classes": 2, "width": 32, "multipliers": [1]}
 PLAYERS = {
     "channels": 3,
@@ -42,11 +44,7 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
             {"kind": "convolution", "width": 4, "depth": 1, "kernel": 3},
         ],
     },
-    ("network", "mar"): {
-        **{name: NETWORK[name] for name in ("channels", "size", "num_classes")},
-        **COARSE,
-        "head": {"kind": "token-mlp", "width": 4, "depth": 1},
-    },
+    ("network", "mar"): MAR,
     ("network", "token-mlp"): {"channels": 3, "condition": 8, "width": 4, "depth": 1},
     ("branch", "transformer"): COARSE,
     ("branch", "convolution"): {"width": 4, "depth": 1},
@@ -59,6 +57,11 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
         "members": [{"kind": "residual", **CLASSIFIER}, {"kind": "depthwise", **CLASSIFIER}],
     },
     ("model", "diffusion"): {"network": NETWORK},
+    ("model", "masked"): {"network": {"kind": "mar", **MAR}, "head": "diffusion"},
+    ("along", "ramp"): {"start": 1.0, "end": 3.0},
+    ("along", "swell"): {"end": 3.0},
+    ("along", "inverse"): {"inner": "flat"},
+    ("order", "halton"): {"size": [4, 4]},
     ("model", "classifier"): {"network": {"kind": "residual", **CLASSIFIER}, "mirrored": True},
     ("model", "stitched"): {
         "models": [{"kind": "diffusion", "network": NETWORK}] * 2,

@@ -102,11 +102,10 @@ def generator_of(
         section: fields of a `sampling` section, which all of these win over.
     """
     from mezzotint import config, generator
-    from mezzotint.sampling import Sampling
 
     loaded = generator.load(model).to(device_of(device))
     tree = config.override(config.dump(loaded.sampling) | dict(section or {}), settings or [])
-    chosen = loaded.with_recipe(config.build(Sampling, tree))
+    chosen = loaded.with_recipe(config.build(type(loaded.sampling), tree))
     return chosen.with_sampling(steps=steps, guidance=guidance)
 
 

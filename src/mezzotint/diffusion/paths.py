@@ -172,7 +172,8 @@ class DiscreteVP(Scaled):
     clock_shift: float = 0.0
 
     def __post_init__(self) -> None:
-        betas = self.schedule.betas(self.steps)
+        with torch.device("cpu"):  # a config may be read where nothing has values
+            betas = self.schedule.betas(self.steps)
         if self.steps < 1 or not bool(((betas > 0) & (betas <= 1)).all()):
             raise ValueError(
                 f"a chain of {self.steps} steps has variances outside (0, 1]; take more steps"

@@ -7,22 +7,24 @@ temperature are the ordinary ones. Li et al., arXiv 2406.11838, section 3.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
+from mezzotint.config import part
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.grids import Grid, Respaced
 from mezzotint.diffusion.guidance import ClassifierFree
-from mezzotint.diffusion.predictions import Truth
+from mezzotint.diffusion.paths import CosineBetas, DiscreteVP, Path
+from mezzotint.diffusion.predictions import LearnedRange, Prediction, Truth
 from mezzotint.diffusion.samplers import Ancestral, Sampler
+from mezzotint.diffusion.times import Times, UniformTimes
 from mezzotint.masked.curves import Along, Flat
 from mezzotint.masked.plan import Moment
 from mezzotint.noise import Noise, scaled, uniform
-
-REPEATS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class DiffusionHead:
         light: share of the steps, rounded down, that stages after a light pass take (ReCAP).
         temperature: what the sampler's noise is multiplied by, along the plan; not the start's.
         repeats: how often the loss takes each token, every time at a time and noise of its own.
+        times: how the loss draws those.
     """
 
     denoiser: NetworkDenoiser
@@ -45,7 +48,8 @@ class DiffusionHead:
     steps: int = 100
     light: float = 0.5
     temperature: Along = Flat(1.0)
-    repeats: int = REPEATS
+    repeats: int = 4
+    times: Times = UniformTimes()
 
     def draw(
         self,
@@ -87,7 +91,7 @@ class DiffusionHead:
         batch, count = features.shape[:2]
         many = count * self.repeats
         level = uniform(noise, target.new_empty(batch, many)).flatten().cpu()
-        return self.at(features, target, level, noise)
+        return self.at(features, target, self.times(level), noise)
 
     def at(
         self,
@@ -118,6 +122,41 @@ class DiffusionHead:
         return each.view(batch, self.repeats, count).mean(1)
 
 
+@dataclass(frozen=True)
+class Diffusing:
+    """What a recipe says of a diffusion head, whose network is part of a token network.
+
+    Args:
+        path, prediction: of its denoiser; MAR's by default.
+        sampler, grid, steps, light, temperature, repeats, times: see `DiffusionHead`.
+    """
+
+    path: Annotated[Path, part("path")] = DiscreteVP(CosineBetas())
+    prediction: Annotated[Prediction, part("prediction")] = LearnedRange()
+    sampler: Annotated[Sampler, part("sampler")] = Ancestral()
+    grid: Annotated[Grid, part("grid")] = Respaced()
+    steps: Annotated[int, Field(ge=1)] = 100
+    light: Annotated[float, Field(gt=0, le=1)] = 0.5
+    temperature: Annotated[Along, part("along")] = Flat(1.0)
+    repeats: Annotated[int, Field(ge=1)] = 4
+    times: Annotated[Times, part("times")] = UniformTimes()
+
+    def on(self, network: nn.Module) -> DiffusionHead:
+        """Return the head of a network that holds the denoiser's network as `head`."""
+        inner: Any = network.head
+        denoiser = NetworkDenoiser(inner, self.path, self.prediction)
+        return DiffusionHead(
+            denoiser,
+            self.sampler,
+            self.grid,
+            self.steps,
+            self.light,
+            self.temperature,
+            self.repeats,
+            self.times,
+        )
+
+
 def _flat(rows: Float[Tensor, "b n f"]) -> Float[Tensor, "m f"]:
     return rows.flatten(0, 1).float()
 
@@ -133,4 +172,4 @@ class _Rows:
         return self.inner(like.unflatten(0, (-1, self.count))).flatten(0, 1)
 
 
-__all__ = ["DiffusionHead"]
+__all__ = ["Diffusing", "DiffusionHead"]

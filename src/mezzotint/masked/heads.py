@@ -4,12 +4,12 @@ p = softmax(logits / temperature)      logits = null + scale (conditional - null
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, Protocol, Self, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from mezzotint.config import part
 from mezzotint.masked.curves import Along, Flat, Ramp
@@ -63,6 +63,15 @@ def guided(
     return features if against is None else against + scale * (features - against)
 
 
+@runtime_checkable
+class HeadPart(Protocol):
+    """What a recipe says of a head."""
+
+    def on(self, network: nn.Module) -> Head:
+        """Return the head of a network."""
+        ...
+
+
 @dataclass(frozen=True)
 class Categorical:
     """Tokens are codes; features are logits.
@@ -78,6 +87,10 @@ class Categorical:
     codes: Annotated[int, Field(ge=1)] | None = None
     top: Annotated[int, Field(ge=1)] | None = None
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    def on(self, network: nn.Module) -> Self:  # noqa: ARG002 (its features are all it takes)
+        """Return itself."""
+        return self
 
     def logits(
         self,
@@ -170,4 +183,4 @@ class Perturbed(Categorical):
         return logits.gather(-1, codes[..., None])[..., 0]
 
 
-__all__ = ["Categorical", "Head", "Perturbed", "guided"]
+__all__ = ["Categorical", "Head", "HeadPart", "Perturbed", "guided"]

@@ -15,7 +15,7 @@ from mezzotint.networks.players import Players
 from mezzotint.noise import SeededNoise
 from mezzotint.plugged.model import Plugged, PluggedConfig, code_length, encoder_of
 from mezzotint.plugged.walk import Walk
-from mezzotint.recipe import Recipe
+from mezzotint.recipe_base import Recipe
 from mezzotint.tokenizers.base import Pixels, pixels
 from mezzotint.training.adversarial import Jitter, Playing, Reconstructed, Terms
 from mezzotint.training.plan import TrainPlan

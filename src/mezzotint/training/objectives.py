@@ -5,11 +5,10 @@ Denoising draws a time and noise, and scores the prediction; classifying scores 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -17,6 +16,7 @@ from mezzotint.data.images import Mirror, mirrored
 from mezzotint.data.loader import Batch
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.predictions import Truth
+from mezzotint.diffusion.times import Times
 from mezzotint.noise import Noise, SeededNoise
 from mezzotint.tokenizers.base import Tokenizer
 from mezzotint.training.augment import Augmentation
@@ -66,37 +66,6 @@ class Objective(Protocol):
     def __call__(self, batch: Batch) -> Loss:
         """Return the loss of a batch."""
         ...
-
-
-@runtime_checkable
-class Times(Protocol):
-    """How training times are drawn."""
-
-    def __call__(self, uniform: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
-        """Turn uniform numbers in [0, 1) into times in (0, 1]."""
-        ...
-
-
-@dataclass(frozen=True)
-class UniformTimes:
-    """All times alike."""
-
-    def __call__(self, uniform: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
-        """Map [0, 1) to (0, 1]."""
-        return 1 - uniform
-
-
-@dataclass(frozen=True)
-class LogitNormalTimes:
-    """logit(t) is normal: most of the training in the middle (Esser et al., arXiv 2403.03206)."""
-
-    mean: float = 0.0
-    deviation: Annotated[float, Field(gt=0)] = 1.0
-
-    def __call__(self, uniform: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
-        """Map uniform numbers through the normal quantile and the sigmoid."""
-        z = torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))
-        return torch.sigmoid(self.mean + self.deviation * z)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from mezzotint.config import Config, part
+from mezzotint.diffusion.times import Times, UniformTimes
 from mezzotint.training.augment import Augmentation
 from mezzotint.training.distilled import Teacher
 from mezzotint.training.loop import LoopPlan
-from mezzotint.training.objectives import Times, UniformTimes
 from mezzotint.training.optim import ConstantRate, Decay, adamw, learning_rate
 from mezzotint.training.pixel_losses import PixelLoss, Squared
 from mezzotint.training.reconstruction import Adversarial, Trainee, Weights

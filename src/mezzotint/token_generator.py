@@ -1,0 +1,246 @@
+"""Generators that reveal tokens: a token network, a head, and how a canvas is filled.
+
+    plan = reveal(length, steps) regrouped by reuse and after        tokens = MaskedGenerator(...)
+
+They draw, save and are asked as all generators are; what differs is what a sampling recipe says.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NamedTuple, Self
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from pydantic import Field, InstanceOf
+from torch import Tensor, nn
+
+from mezzotint import checkpoint, config
+from mezzotint.card import cost
+from mezzotint.config import Config, part
+from mezzotint.errors import ConfigError
+from mezzotint.generator import Generator
+from mezzotint.masked.curves import Along, Flat
+from mezzotint.masked.generate import MaskedGenerator
+from mezzotint.masked.heads import HeadPart
+from mezzotint.masked.order import Order, Random
+from mezzotint.masked.plan import Masked, Plan, Reveal, single
+from mezzotint.networks.base import NetworkConfig
+from mezzotint.networks.tokens import TokenConfig
+from mezzotint.noise import SeededNoise
+from mezzotint.tokenizers.base import TokenizerConfig
+
+
+class MaskedSampling(Config):
+    """How tokens are revealed; part of a checkpoint, because published figures depend on it.
+
+    Attributes:
+        steps: stages of the plan.
+        reveal: how many tokens each stage reveals.
+        order: which ones.
+        guidance: classifier-free guidance scale along the plan; 1 is the conditional model.
+        reuse: light passes that follow each full one (ReCAP); 0 makes every pass a full one.
+        after: stages at the start that keep a full pass each.
+        head: changes to the model's head, such as {temperature: 0.95}.
+    """
+
+    steps: int = Field(default=16, ge=1)
+    reveal: Annotated[Reveal, part("reveal")] = Masked()
+    order: Annotated[Order, part("order")] = Random()
+    guidance: Annotated[Along, part("along")] = Flat(1.0)
+    reuse: int = Field(default=0, ge=0)
+    after: int = Field(default=0, ge=0)
+    head: Mapping[str, Any] = Field(default_factory=dict)
+
+    def plan(self, total: int) -> Plan:
+        """Return the plan that reveals so many tokens."""
+        return single(self.reveal(total, self.steps)).regrouped(self.reuse, self.after)
+
+    def scaled(self, scale: float) -> Along:
+        """Return the guidance with another scale at its end and the same shape along the plan."""
+        if not hasattr(self.guidance, "to"):
+            raise ConfigError(f"guidance {self.guidance!r} has no scale to set")
+        found: Along = self.guidance.to(scale)
+        return found
+
+    def head_of(self, model: HeadPart) -> HeadPart:
+        """Return a model's head with the changes that are asked for here.
+
+        Raises:
+            ConfigError: it has no such setting.
+        """
+        kind = config.dump(model)["kind"]
+        return config.load_at(
+            "sampling.head", "head", {**config.dump(model), **self.head, "kind": kind}
+        )
+
+
+class MaskedConfig(Config):
+    """A token network, and what its features mean.
+
+    Attributes:
+        network: the backbone.
+        head: from features to tokens.
+    """
+
+    network: Annotated[InstanceOf[NetworkConfig | TokenConfig], part("network")]
+    head: Annotated[HeadPart, part("head")]
+
+    def build(self) -> "TokenModel":
+        """Make the model, with a fresh network."""
+        return TokenModel(self.network.build(), self.head)
+
+    def open(
+        self, tree: Mapping[str, Any], tensors: Mapping[str, Tensor], source: object
+    ) -> "TokenGenerator":
+        """Return the generator that a stored tree describes, filled with tensors."""
+        stored = config.build(_Stored, {k: tree[k] for k in _Stored.model_fields if k in tree})
+        checkpoint.check_classes(stored.classes, stored.model.network.num_classes)
+        model = stored.model.build()
+        checkpoint.load_strictly(model.network, tensors, source)
+        return TokenGenerator(
+            denoiser=model.eval().requires_grad_(requires_grad=False),
+            tokenizer=stored.tokenizer.build(),
+            classes=stored.classes,
+            sampling=stored.sampling,
+            null=model.null,
+            tree=tree,
+        )
+
+
+class TokenModel(nn.Module):
+    """A token network and its head, as a generator holds them.
+
+    Args:
+        network: the backbone.
+        head: from features to tokens.
+        autocast: dtype in which the network may compute, or None for that of its weights; the
+            head computes in float32.
+    """
+
+    def __init__(
+        self, network: Any, head: HeadPart, *, autocast: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.head = head
+        self.autocast = autocast
+        self.length: int = network.length
+        self.mask: int | None = network.mask
+        self.null: int | None = network.null
+        self.num_classes: int = network.num_classes
+
+    def _casting(self) -> torch.autocast:
+        device = next(self.network.parameters()).device.type
+        return torch.autocast(device, dtype=self.autocast, enabled=self.autocast is not None)
+
+    def empty(self, batch: int) -> Shaped[Tensor, "b l ..."]:
+        """Return a canvas of which nothing is known."""
+        canvas: Tensor = self.network.empty(batch)
+        return canvas
+
+    def prefill(
+        self, tokens: Shaped[Tensor, "b l ..."], masked: Bool[Tensor, "b l"], y: Int[Tensor, "b"]
+    ) -> tuple[Float[Tensor, "b l f"], Any]:
+        """Look at all tokens."""
+        with self._casting():
+            features, context = self.network.prefill(tokens, masked, y)
+        return features, context
+
+    def extend(
+        self,
+        tokens: Shaped[Tensor, "b l ..."],
+        masked: Bool[Tensor, "b l"],
+        where: Int[Tensor, "b n"],
+        context: Any,
+        y: Int[Tensor, "b"],
+    ) -> Float[Tensor, "b n f"]:
+        """Look again at some tokens."""
+        with self._casting():
+            features: Tensor = self.network.extend(tokens, masked, where, context, y)
+        return features
+
+
+class Frame(NamedTuple):
+    """What is yielded after each stage.
+
+    Attributes:
+        t: share of the tokens that is still masked.
+        x: latents, blank where they are masked.
+    """
+
+    t: float
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class TokenGenerator(Generator):
+    """Makes images of a class by revealing tokens.
+
+    Attributes:
+        denoiser: the token model, what is drawn from.
+        sampling: how tokens are revealed unless a call says otherwise.
+    """
+
+    denoiser: TokenModel  # type: ignore[assignment]
+    sampling: MaskedSampling = field(default_factory=MaskedSampling)  # type: ignore[assignment]
+
+    @property
+    def masked(self) -> MaskedGenerator:
+        """What draws tokens, under the sampling recipe.
+
+        Raises:
+            ConfigError: the recipe does not fit the model.
+        """
+        recipe, model = self.sampling, self.denoiser
+        return MaskedGenerator(
+            model,
+            recipe.head_of(model.head).on(model.network),
+            recipe.plan(model.length),
+            recipe.order,
+            recipe.guidance if self.classes else Flat(1.0),
+        )
+
+    @property
+    def guided(self) -> Any:
+        """Nothing: guidance is part of how tokens are revealed.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError("a masked model has no denoiser; it is sampled from, and not walked")
+
+    @torch.no_grad()
+    def steps(self, labels: Sequence[int], seeds: Sequence[int]) -> Iterator[Frame]:  # type: ignore[override]
+        """Yield the canvas after every stage, for one batch."""
+        assert len(labels) == len(seeds), "one seed an image"
+        y = torch.tensor(labels, device=self.device)
+        for canvas in self.masked(y, SeededNoise(seeds)):
+            share = canvas.moment.left / canvas.moment.total
+            yield Frame(share, self.denoiser.network.latents(canvas.tokens))
+
+    def to(self, device: str | torch.device, *, autocast: torch.dtype | None = None) -> Self:
+        """Move the network to a device, and let it compute in another dtype there."""
+        self.denoiser.to(device)
+        self.denoiser.autocast = autocast
+        return self
+
+    def compiled(self) -> Self:
+        """Return itself: its passes differ in length, and would be compiled one by one."""
+        return self
+
+    def cost(self) -> dict[str, int]:
+        """Return parameters, and multiply-adds of one full pass before anything is known."""
+        model, device = self.denoiser, self.device
+        masked = torch.ones(1, model.length, dtype=torch.bool, device=device)
+        y = torch.zeros(1, dtype=torch.int64, device=device)
+        return cost(model.network, model.empty(1), masked, y)
+
+
+class _Stored(Config):
+    model: Annotated[InstanceOf[MaskedConfig], part("model")]
+    tokenizer: Annotated[InstanceOf[TokenizerConfig], part("tokenizer")]
+    classes: tuple[str, ...]
+    sampling: MaskedSampling = MaskedSampling()
+
+
+__all__ = ["Frame", "MaskedConfig", "MaskedSampling", "TokenGenerator", "TokenModel"]

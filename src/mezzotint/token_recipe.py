@@ -1,0 +1,89 @@
+"""The recipe of a masked generator: a token network, a head, how it is masked and sampled."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+import torch
+from pydantic import InstanceOf, model_validator
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from mezzotint.config import part
+from mezzotint.data.images import Images
+from mezzotint.errors import ConfigError
+from mezzotint.masked.curves import Flat
+from mezzotint.recipe_base import Recipe
+from mezzotint.token_generator import MaskedConfig, MaskedSampling, TokenGenerator, TokenModel
+from mezzotint.training.masked import MaskedPlan, MaskedTokens, held_out
+
+
+class MaskedRecipe(Recipe):
+    """A run that makes a generator which reveals tokens.
+
+    Attributes:
+        sampling: how samples are drawn, in training and by default ever after.
+    """
+
+    MODEL = MaskedConfig
+    ADVICE = (
+        "progress: {0}/metrics.jsonl and {0}/samples; the loss falls fast, then "
+        "slowly for long: look at the pictures"
+    )
+    NEXT = "mezzotint sample {0}"
+
+    model: Annotated[InstanceOf[MaskedConfig], part("model")]
+    train: MaskedPlan
+    sampling: MaskedSampling = MaskedSampling()
+
+    @model_validator(mode="after")
+    def _guidable(self) -> Self:
+        if self.sampling.guidance != Flat(1.0) and not self.train.drop:
+            raise ValueError("sampling.guidance needs a null class: set train.drop above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _drawable(self) -> Self:
+        try:
+            self.sampling.head_of(self.model.head)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def objective(self, network: nn.Module, device: torch.device) -> MaskedTokens:
+        """Return the loss of a network that this recipe describes."""
+        # What ranks share is wrapped; the head inside of it is asked by itself.
+        inner: Any = network.module if isinstance(network, DistributedDataParallel) else network
+        plan = self.train
+        return MaskedTokens(
+            network,
+            self.model.head.on(inner),
+            self.tokenizer.build(),
+            inner.tokens,
+            plan.masking,
+            plan.drop,
+            self.model.network.num_classes,
+            flip=plan.flip,
+            device=device,
+            autocast=plan.autocast(device),
+        )
+
+    def held_out(self, network: nn.Module, device: torch.device, images: Images) -> dict[str, Any]:
+        """Return the loss on held-out images."""
+        return held_out(self.objective(network, device), images, self.train)
+
+    def product(
+        self, network: nn.Module, classes: tuple[str, ...], provenance: Mapping[str, Any]
+    ) -> TokenGenerator:
+        """Return a generator around a network."""
+        model = TokenModel(network, self.model.head)
+        return TokenGenerator(
+            denoiser=model,
+            tokenizer=self.tokenizer.build(),
+            classes=classes,
+            sampling=self.sampling,
+            null=model.null,
+            tree=self.tree(classes, provenance),
+        )
+
+
+__all__ = ["MaskedRecipe"]
