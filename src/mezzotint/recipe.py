@@ -22,7 +22,7 @@ from mezzotint.data.images import Data, Images, mirrored
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.errors import ConfigError
 from mezzotint.generator import DiffusionConfig, Generator
-from mezzotint.recipe_base import Recipe
+from mezzotint.recipe_base import PART, Recipe, filled, opened
 from mezzotint.sampling import Sampling
 from mezzotint.tokenizers.base import TokenizerConfig, continuous
 from mezzotint.training.objectives import Denoising
@@ -126,7 +126,7 @@ def complete(tree: Mapping[str, Any]) -> Recipe:
     model = config.load_at("model", "model", tree.get("model"))
     found = _recipe_of(type(model))
     if found is None:
-        raise ConfigError(f"model: {_PART}, got {model!r}")
+        raise ConfigError(f"model: {PART}, got {model!r}")
     return config.build(found, {**tree, "model": model})
 
 
@@ -162,7 +162,7 @@ def resolve(tree: Mapping[str, Any]) -> Recipe:
             raise ConfigError(f"{name}: missing; a recipe has model, data and train")
     data = config.load_at("data", "data", sections["data"])
     if not isinstance(data, Data):
-        raise ConfigError(f"data: {_PART}, got {data!r}")
+        raise ConfigError(f"data: {PART}, got {data!r}")
     images = data.train()
     sections.setdefault("tokenizer", data.tokenizer)
     sections["tokenizer"] = filled("tokenizer", sections["tokenizer"], {"size": images.size})
@@ -174,30 +174,6 @@ def resolve(tree: Mapping[str, Any]) -> Recipe:
     sections["model"] = cls.filled_model(model, tokenizer.build().spec, images)
     whole = complete(sections | {"data": data, "tokenizer": tokenizer})
     return whole.pinned(images.classes)
-
-
-_PART: Final = "expected a kind, or a mapping with a kind"
-
-
-def opened(where: str, part_tree: Any) -> dict[str, Any]:
-    """Return a part's tree as a mapping; a bare kind becomes one."""
-    if isinstance(part_tree, str):
-        return {"kind": part_tree}
-    if not isinstance(part_tree, Mapping):
-        raise ConfigError(f"{where}: {_PART}, got {part_tree!r}")
-    return dict(part_tree)
-
-
-def filled(where: str, part_tree: Any, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay what the data know under a part's fields; a contradiction is an error."""
-    tree = opened(where, part_tree)
-    for key, value in known.items():
-        if key in tree and tree[key] != value:
-            raise ConfigError(
-                f"{where}.{key}: {tree[key]!r}, but the data make it {value!r}; "
-                "leave it out of the recipe"
-            )
-    return {**known, **tree}
 
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import torch
 from pydantic import InstanceOf
@@ -12,10 +12,13 @@ from mezzotint import config
 from mezzotint.card import Product
 from mezzotint.config import Config, part
 from mezzotint.data.images import Data, Images
-from mezzotint.tokenizers.base import TokenizerConfig
+from mezzotint.errors import ConfigError
+from mezzotint.tokenizers.base import LatentSpec, TokenizerConfig
 from mezzotint.training.lasting import lasting
 from mezzotint.training.objectives import Objective
 from mezzotint.training.plan import TrainPlan
+
+PART: Final = "expected a kind, or a mapping with a kind"
 
 
 class Recipe(Config):
@@ -99,3 +102,27 @@ class Recipe(Config):
             return ["model"]
         earlier = config.dump(config.build(type(self), {**before, "model": model}))
         return sorted(config.differences(lasting(earlier), lasting(config.dump(self))))
+
+
+def opened(where: str, part_tree: Any) -> dict[str, Any]:
+    """Return a part's tree as a mapping; a bare kind becomes one."""
+    if isinstance(part_tree, str):
+        return {"kind": part_tree}
+    if not isinstance(part_tree, Mapping):
+        raise ConfigError(f"{where}: {PART}, got {part_tree!r}")
+    return dict(part_tree)
+
+
+def filled(where: str, part_tree: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay what the data know under a part's fields; a contradiction is an error."""
+    tree = opened(where, part_tree)
+    for key, value in known.items():
+        if key in tree and tree[key] != value:
+            raise ConfigError(
+                f"{where}.{key}: {tree[key]!r}, but the data make it {value!r}; "
+                "leave it out of the recipe"
+            )
+    return {**known, **tree}
+
+
+__all__ = ["PART", "Recipe", "filled", "opened"]

@@ -121,7 +121,10 @@ class TokenizerRecipe(Recipe):
         return {"held_out": loss, **means, **of_codes, "held_out_psnr_by_class": by_class}
 
     def product(
-        self, network: nn.Module, classes: tuple[str, ...], provenance: Mapping[str, Any]
+        self,
+        network: nn.Module,
+        classes: tuple[str, ...],  # noqa: ARG002 (a tokenizer knows none)
+        provenance: Mapping[str, Any],
     ) -> NetworkTokenizer:
         """Return a tokenizer around a network, scaled by the latents of training images."""
         made = self._tokenizer(network, self.model, {})

@@ -21,7 +21,10 @@ FUNCTION_LINES: Final = 60
 DUPLICATE_LINES: Final = 8
 
 # "path" or "path:function" -> (its own budget, why). One that is no longer needed is an offence.
-EXCEPTIONS: Final[dict[str, tuple[int, str]]] = {}
+EXCEPTIONS: Final[dict[str, tuple[int, str]]] = {
+    "kinds.py": (450, "one table, a line a kind"),
+    "cli/sample.py:sample": (110, "its lines are its options"),
+}
 
 SAFE_READER: Final = "checkpoint.py"  # the one place that may open a foreign .pt, tensors only
 PICKLERS: Final = {

@@ -13,14 +13,14 @@ from pydantic import Field
 from torch import Tensor
 
 from mezzotint.config import part
-from mezzotint.data.images import Images, spread
+from mezzotint.data.images import Images, mirrored, spread
 from mezzotint.data.loader import Batch
 from mezzotint.masked.heads import Head
 from mezzotint.masked.look import gathered
 from mezzotint.masked.masking import Masking, Ratio
 from mezzotint.noise import SeededNoise, mix
 from mezzotint.tokenizers.base import Tokenizer
-from mezzotint.training.objectives import LEVELS, Groups, Loss, level, mirrored
+from mezzotint.training.objectives import LEVELS, Groups, Loss, level
 from mezzotint.training.plan import TrainPlan
 from mezzotint.training.watch import by_group
 
