@@ -103,6 +103,14 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "tangential": "mezzotint.diffusion.directions:Tangential",
         "damped": "mezzotint.diffusion.directions:Damped",
     },
+    "low-rank": {
+        "channels": "mezzotint.networks.adapters:Channels",
+        "blocks": "mezzotint.networks.adapters:Blocks",
+    },
+    "knowledge": {
+        "sharpened": "mezzotint.training.knowledge:Sharpened",
+        "squared": "mezzotint.training.knowledge:Squared",
+    },
     "space": {
         "noise": "mezzotint.diffusion.spaces:NoiseSpace",
         "image": "mezzotint.diffusion.spaces:ImageSpace",
