@@ -22,6 +22,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "residual": "mezzotint.networks.classifier:ResidualConfig",
         "depthwise": "mezzotint.networks.classifier:DepthwiseConfig",
         "committee": "mezzotint.networks.classifier:CommitteeConfig",
+        "timm": "mezzotint.networks.timm_classifier:TimmConfig",
         "adm-classifier": "mezzotint.networks.adm_classifier:ADMClassifierConfig",
         "kl": "mezzotint.tokenizers.kl:KLConfig",
     },
@@ -48,6 +49,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
     "model": {
         "diffusion": "mezzotint.generator:DiffusionConfig",
         "classifier": "mezzotint.classifier:ClassifierConfig",
+        "noisy-classifier": "mezzotint.noisy:NoisyClassifierConfig",
         "tokenizer": "mezzotint.stored:TokenizerModel",
     },
     "path": {
@@ -163,6 +165,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
     "times": {
         "uniform": "mezzotint.training.objectives:UniformTimes",
         "logit-normal": "mezzotint.training.objectives:LogitNormalTimes",
+        "between": "mezzotint.training.noisy:TimesBetween",
     },
     "augmentation": {
         "mirrored": "mezzotint.training.augment:Mirrored",

@@ -8,6 +8,7 @@ the tokenizer and the data. The model says which recipe it is: a generator's or 
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path as FilePath
 from typing import Annotated, Any, ClassVar, Final, Self
@@ -18,19 +19,17 @@ from torch import nn
 
 from mezzotint import config, teacher
 from mezzotint.card import Product
-from mezzotint.classifier import Classifier, ClassifierConfig
 from mezzotint.config import Config, part
 from mezzotint.data.images import Data, Images
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.errors import ConfigError
 from mezzotint.generator import DiffusionConfig, Generator
-from mezzotint.networks.classifier import ClassifierNetwork
 from mezzotint.sampling import Sampling
 from mezzotint.tokenizers.base import TokenizerConfig
 from mezzotint.training.lasting import lasting
-from mezzotint.training.objectives import Classifying, Denoising, Objective
-from mezzotint.training.plan import ClassifyingPlan, DenoisingPlan, TrainPlan, fast_bf16
-from mezzotint.training.watch import HeldOut, accuracy
+from mezzotint.training.objectives import Denoising, Objective
+from mezzotint.training.plan import DenoisingPlan, TrainPlan, fast_bf16
+from mezzotint.training.watch import HeldOut
 
 
 class Recipe(Config):
@@ -163,52 +162,30 @@ class GeneratorRecipe(Recipe):
         return teacher.beside(made, self.train.teacher)
 
 
-class ClassifierRecipe(Recipe):
-    """A run that makes a classifier."""
-
-    MODEL = ClassifierConfig
-    ADVICE = "progress: {0}/metrics.jsonl; held_out_mean_accuracy there is what counts"
-    NEXT = "mezzotint show {0}"
-
-    model: Annotated[InstanceOf[ClassifierConfig], part("model")]
-    train: ClassifyingPlan
-
-    def objective(self, network: nn.Module, device: torch.device) -> Classifying:
-        """Return the loss of a network that this recipe describes."""
-        return Classifying(
-            network,
-            self.tokenizer.build(),
-            self.model.network.num_classes,
-            self.train.augmentations,
-            self.train.smoothing,
-            device,
-            self.train.autocast(device),
-        )
-
-    def held_out(self, network: nn.Module, device: torch.device, images: Images) -> dict[str, Any]:
-        """Return loss and accuracy on held-out images."""
-        made = self.product(network.to(device), images.classes, {})
-        return accuracy(made, images, self.train.validate_images)
-
-    def product(
-        self, network: nn.Module, classes: tuple[str, ...], provenance: Mapping[str, Any]
-    ) -> Classifier:
-        """Return a classifier around a network."""
-        assert isinstance(network, ClassifierNetwork), "a recipe's product is around its network"
-        tree = self.tree(classes, provenance)
-        return Classifier(network, self.model, self.tokenizer.build(), classes, tree)
+_RECIPES: Final = (
+    "mezzotint.recipe:GeneratorRecipe",
+    "mezzotint.classifier_recipe:ClassifierRecipe",
+    "mezzotint.noisy_recipe:NoisyRecipe",
+)
 
 
-_RECIPES: Final = (GeneratorRecipe, ClassifierRecipe)
+def _recipe_of(model: type) -> type[Recipe] | None:
+    """Return the recipe of a class of models; those of other files are imported here."""
+    for place in _RECIPES:
+        module, _, name = place.partition(":")
+        each: type[Recipe] = getattr(import_module(module), name)
+        if issubclass(model, each.MODEL):
+            return each
+    return None
 
 
 def complete(tree: Mapping[str, Any]) -> Recipe:
     """Build the recipe that a complete tree describes, as its model says."""
     model = config.load_at("model", "model", tree.get("model"))
-    for each in _RECIPES:
-        if isinstance(model, each.MODEL):
-            return config.build(each, {**tree, "model": model})
-    raise ConfigError(f"model: {_PART}, got {model!r}")
+    found = _recipe_of(type(model))
+    if found is None:
+        raise ConfigError(f"model: {_PART}, got {model!r}")
+    return config.build(found, {**tree, "model": model})
 
 
 def shipped() -> dict[str, FilePath]:
@@ -283,7 +260,6 @@ def filled(where: str, part_tree: Any, known: Mapping[str, Any]) -> dict[str, An
 
 
 __all__ = [
-    "ClassifierRecipe",
     "GeneratorRecipe",
     "Recipe",
     "complete",

@@ -137,9 +137,17 @@ class NetworkTokenizer:
 
     def decode(self, latents: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b 3 H W"]:
         """Return images."""
-        z = latents.float() / self.model.scale + self.model.shift
+        z = self._unscaled(latents)
         area = self.model.network.stride**2
         return self._by_block(lambda block: pixels(self.network.decode(block)), z, area)
+
+    def floats(self, latents: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
+        """Return images, about in [-1, 1]: a gradient passes through to the latents."""
+        self.network.to(latents.device)
+        return self.network.decode(self._unscaled(latents))
+
+    def _unscaled(self, latents: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return latents.float() / self.model.scale + self.model.shift
 
     @torch.no_grad()
     def _by_block(self, work: Callable[[Tensor], Tensor], rows: Tensor, area: int) -> Tensor:

@@ -162,12 +162,7 @@ def transferred(case: Case, model: nn.Module) -> None:
     }
     for name in case.outputs("after_adamw/*"):
         key = name.partition("/")[2]
-        slope = (
-            official[key].abs()
-            if key in to_official(slopes | model.state_dict(), "resnet.")
-            else None
-        )
-        after_step(case, name, after[key], slope)
+        after_step(case, name, after[key], official[key].abs() if key in heard else None)
 
 
 def after_step(case: Case, name: str, actual: Tensor, slope: Tensor | None) -> None:

@@ -46,6 +46,12 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("model", "diffusion"): {"network": NETWORK},
     ("model", "classifier"): {"network": {"kind": "residual", **CLASSIFIER}, "mirrored": True},
+    ("network", "timm"): {
+        **{name: CLASSIFIER[name] for name in ("channels", "num_classes")},
+        "size": [32, 32],
+        "name": "resnet10t",
+    },
+    ("model", "noisy-classifier"): {"network": {"kind": "adm-classifier", **NOISY}},
     ("network", "kl"): KL,
     ("model", "tokenizer"): {"network": {"kind": "kl", **KL}, "size": 4},
     ("tokenizer", "pixels"): {"size": 4},

@@ -54,6 +54,10 @@ class Tokenizer(Protocol):
         """Return images."""
         ...
 
+    def floats(self, latents: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
+        """Return images in [-1, 1], before they are rounded: a gradient passes through."""
+        ...
+
 
 class TokenizerConfig(Config):
     """Base of the tokenizers' configs."""
@@ -102,6 +106,10 @@ class Pixels(TokenizerConfig):
     def decode(self, latents: Float[Tensor, "b 3 H W"]) -> UInt8[Tensor, "b 3 H W"]:
         """Round back to pixels."""
         return pixels(latents)
+
+    def floats(self, latents: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 H W"]:
+        """Return the latents, which are the images."""
+        return latents
 
 
 def floats(images: UInt8[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
