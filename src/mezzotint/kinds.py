@@ -27,6 +27,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "residual": "mezzotint.networks.classifier:ResidualConfig",
         "depthwise": "mezzotint.networks.classifier:DepthwiseConfig",
         "committee": "mezzotint.networks.classifier:CommitteeConfig",
+        "timm": "mezzotint.networks.timm_classifier:TimmConfig",
         "adm-classifier": "mezzotint.networks.adm_classifier:ADMClassifierConfig",
         "mar": "mezzotint.networks.mar:MARConfig",
         "token-mlp": "mezzotint.networks.token_mlp:TokenMLPConfig",
@@ -78,6 +79,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "stitched": "mezzotint.stitching:StitchedConfig",
         "classifier": "mezzotint.classifier:ClassifierConfig",
         "masked": "mezzotint.token_generator:MaskedConfig",
+        "noisy-classifier": "mezzotint.noisy:NoisyClassifierConfig",
         "tokenizer": "mezzotint.stored:TokenizerModel",
         "ppgn": "mezzotint.plugged.model:PluggedConfig",
     },
@@ -133,6 +135,14 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "zero-star": "mezzotint.diffusion.directions:ZeroStar",
         "tangential": "mezzotint.diffusion.directions:Tangential",
         "damped": "mezzotint.diffusion.directions:Damped",
+    },
+    "low-rank": {
+        "channels": "mezzotint.networks.adapters:Channels",
+        "blocks": "mezzotint.networks.adapters:Blocks",
+    },
+    "knowledge": {
+        "sharpened": "mezzotint.training.knowledge:Sharpened",
+        "squared": "mezzotint.training.knowledge:Squared",
     },
     "space": {
         "noise": "mezzotint.diffusion.spaces:NoiseSpace",
@@ -265,6 +275,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
     "times": {
         "uniform": "mezzotint.diffusion.times:UniformTimes",
         "logit-normal": "mezzotint.diffusion.times:LogitNormalTimes",
+        "between": "mezzotint.training.noisy:TimesBetween",
     },
     "pixel-loss": {
         "squared": "mezzotint.training.pixel_losses:Squared",

@@ -108,6 +108,7 @@ _RECIPES: Final = (
     "mezzotint.plugged.recipe:PluggedRecipe",
     "mezzotint.tokenizer_recipe:TokenizerRecipe",
     "mezzotint.token_recipe:MaskedRecipe",
+    "mezzotint.noisy_recipe:NoisyRecipe",
 )
 
 

@@ -67,6 +67,12 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
         "models": [{"kind": "diffusion", "network": NETWORK}] * 2,
         "fractions": [0.25, 0.75],
     },
+    ("network", "timm"): {
+        **{name: CLASSIFIER[name] for name in ("channels", "num_classes")},
+        "size": [32, 32],
+        "name": "resnet10t",
+    },
+    ("model", "noisy-classifier"): {"network": {"kind": "adm-classifier", **NOISY}},
     ("network", "kl"): KL,
     ("network", "caffenet"): {
         **{name: CLASSIFIER[name] for name in ("channels", "size", "num_classes")},

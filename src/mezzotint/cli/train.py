@@ -9,7 +9,7 @@ import typer
 from mezzotint.cli import shared
 
 if TYPE_CHECKING:
-    from mezzotint.recipe import Recipe
+    from mezzotint.recipe_base import Recipe
     from mezzotint.run import Run
 
 OWN = "own-folder"

@@ -246,7 +246,8 @@ def check_place(function: Any, x: Float[Tensor, "b ..."]) -> None:
     Raises:
         ConfigError: it does.
     """
-    weights = function.parameters() if isinstance(function, nn.Module) else iter(())
+    module = getattr(function, "network", function)  # a network in a wrapper of ours, or alone
+    weights = module.parameters() if isinstance(module, nn.Module) else iter(())
     weight = next((each for each in weights if each.is_floating_point()), None)
     if weight is None or (weight.device == x.device and weight.dtype == x.dtype):
         return

@@ -184,7 +184,11 @@ class Classifying:
         enabled = self.autocast is not None
         with torch.autocast(x.device.type, dtype=self.autocast, enabled=enabled):
             logits = self.network(x)
-        each = cross_entropy(
-            logits.float(), y.to(x.device), reduction="none", label_smoothing=self.smoothing
-        )
+        each = self.entropy(logits, y)
         return Loss(each.mean(), each.detach(), y.cpu())
+
+    def entropy(self, logits: Float[Tensor, "b k"], y: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
+        """Return the cross-entropy of each image, with smoothed labels, in float32."""
+        return cross_entropy(
+            logits.float(), y.to(logits.device), reduction="none", label_smoothing=self.smoothing
+        )
