@@ -26,7 +26,12 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "kl": "mezzotint.tokenizers.kl:KLConfig",
         "vitok": "mezzotint.tokenizers.vitok:ViTokConfig",
         "vitok2": "mezzotint.tokenizers.vitok2:ViTok2Config",
+        "navae": "mezzotint.tokenizers.navae:NaVAEConfig",
         "token-dit": "mezzotint.networks.token_dit:TokenDiTConfig",
+    },
+    "filter": {
+        "lanczos": "mezzotint.nn.resample:Lanczos",
+        "triangle": "mezzotint.nn.resample:Triangle",
     },
     "table": {
         "sines": "mezzotint.tokenizers.places:Sines",

@@ -51,7 +51,7 @@ class TokenizerRecipe(Recipe):
         """Return the tree of a model with the size of the images, and the length of clips."""
         network = opened("model.network", model.get("network", {}))
         kind = network.get("kind")
-        fields = ()
+        fields: tuple[str, ...] = ()
         if kind in kinds.names("network"):
             fields = tuple(config.field_names(kinds.find("network", kind)))
         known = {"size": images.size, "frames": getattr(images, "frames", 1)}
@@ -71,7 +71,7 @@ class TokenizerRecipe(Recipe):
         made = self.model.build()
         for name, parameter in made.named_parameters():
             if self.train.freeze and name.startswith(made.FRONT):
-                parameter.requires_grad_(requires_grad=False)
+                parameter.requires_grad = False
         return Trainee(made, self.model.size, self.train.adversarial)
 
     def heir(self, network: nn.Module) -> Autoencoder:
@@ -114,7 +114,10 @@ class TokenizerRecipe(Recipe):
         return {"held_out": loss, **means, "held_out_psnr_by_class": by_class}
 
     def product(
-        self, network: nn.Module, classes: tuple[str, ...], provenance: Mapping[str, Any]
+        self,
+        network: nn.Module,
+        classes: tuple[str, ...],  # noqa: ARG002 (a tokenizer knows none)
+        provenance: Mapping[str, Any],
     ) -> NetworkTokenizer:
         """Return a tokenizer around a network, scaled by the latents of training images."""
         made = self._tokenizer(network, self.model, {})

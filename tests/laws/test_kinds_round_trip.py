@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mezzotint import config, kinds
-from tests.tokenizers import KL, tiny_kl
+from tests.tokenizers import HALVES, KL, VITOK, tiny_kl
 
 KINDS = [(role, kind) for role in kinds.KINDS for kind in kinds.names(role)]
 NETWORK = {"kind": "dit", "width": 16, "depth": 1, "heads": 2, "patch": 2, "channels": 3}
@@ -47,6 +47,10 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("model", "diffusion"): {"network": NETWORK},
     ("model", "classifier"): {"network": {"kind": "residual", **CLASSIFIER}, "mirrored": True},
     ("network", "kl"): KL,
+    ("network", "vitok"): VITOK,
+    ("network", "vitok2"): {**HALVES, "latent_channels": 2, "patch": 2},
+    ("network", "navae"): {**HALVES, "latent_channels": 2, "patch": 2, "places": 4},
+    ("network", "token-dit"): {n: NETWORK[n] for n in NETWORK if n not in {"kind", "patch"}},
     ("model", "tokenizer"): {"network": {"kind": "kl", **KL}, "size": 4},
     ("tokenizer", "pixels"): {"size": 4},
     ("tokenizer", "stored"): {"source": str(tiny_kl()), "size": 4},
