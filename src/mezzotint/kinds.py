@@ -186,6 +186,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "digits": "mezzotint.data.embedded:Digits",
         "prints": "mezzotint.data.prints:Prints",
         "folder": "mezzotint.data.folder:Folder",
+        "clips": "mezzotint.data.clips:Clips",
         "unlabelled": "mezzotint.data.unlabelled:Unlabelled",
         "torchvision": "mezzotint.data.hub:Torchvision",
         "hugging-face": "mezzotint.data.hub:HuggingFace",

@@ -56,6 +56,7 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("tokenizer", "stored"): {"source": str(tiny_kl()), "size": 4},
     ("prediction", "leading"): {"inner": "velocity"},
     ("data", "folder"): {"path": "pictures"},
+    ("data", "clips"): {"path": "clips"},
     ("data", "unlabelled"): {"inner": "digits"},
     ("data", "torchvision"): {"name": "CIFAR10", "root": "pictures"},
     ("data", "hugging-face"): {"name": "someone/pictures"},
