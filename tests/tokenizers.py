@@ -11,6 +11,11 @@ from mezzotint import config, stored
 
 KL: dict[str, Any] = {"latent_channels": 4, "width": 32, "multipliers": [1, 1], "blocks": 1}
 VQ: dict[str, Any] = {**KL, "codes": 16}
+HALVES: dict[str, Any] = {
+    "encoder": {"width": 8, "depth": 1, "heads": 2},
+    "decoder": {"width": 16, "depth": 1, "heads": 2},
+}
+VITOK: dict[str, Any] = {**HALVES, "latent_channels": 2, "size": 8, "patch": 4}
 STRIDE = 2
 
 

@@ -42,7 +42,12 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "maskgit-vq": "mezzotint.tokenizers.maskgit_vq:MaskGITVQConfig",
         "vitok": "mezzotint.tokenizers.vitok:ViTokConfig",
         "vitok2": "mezzotint.tokenizers.vitok2:ViTok2Config",
+        "navae": "mezzotint.tokenizers.navae:NaVAEConfig",
         "token-dit": "mezzotint.networks.token_dit:TokenDiTConfig",
+    },
+    "filter": {
+        "lanczos": "mezzotint.nn.resample:Lanczos",
+        "triangle": "mezzotint.nn.resample:Triangle",
     },
     "table": {
         "sines": "mezzotint.tokenizers.places:Sines",
@@ -305,6 +310,7 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "digits": "mezzotint.data.embedded:Digits",
         "prints": "mezzotint.data.prints:Prints",
         "folder": "mezzotint.data.folder:Folder",
+        "clips": "mezzotint.data.clips:Clips",
         "unlabelled": "mezzotint.data.unlabelled:Unlabelled",
         "latents": "mezzotint.data.latents:Latents",
         "torchvision": "mezzotint.data.hub:Torchvision",

@@ -53,7 +53,7 @@ class TokenizerRecipe(Recipe):
         """Return the tree of a model with the size of the images, and the length of clips."""
         network = opened("model.network", model.get("network", {}))
         kind = network.get("kind")
-        fields = ()
+        fields: tuple[str, ...] = ()
         if kind in kinds.names("network"):
             fields = tuple(config.field_names(kinds.find("network", kind)))
         known = {"size": images.size, "frames": getattr(images, "frames", 1)}
@@ -73,7 +73,7 @@ class TokenizerRecipe(Recipe):
         made = self.model.build()
         for name, parameter in made.named_parameters():
             if self.train.freeze and name.startswith(made.FRONT):
-                parameter.requires_grad_(requires_grad=False)
+                parameter.requires_grad = False
         return Trainee(made, self.model.size, self.train.adversarial)
 
     def heir(self, network: nn.Module) -> Autoencoder:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mezzotint import config, kinds
-from tests.tokenizers import KL, VQ, tiny_kl
+from tests.tokenizers import HALVES, KL, VITOK, VQ, tiny_kl
 
 KINDS = [(role, kind) for role in kinds.KINDS for kind in kinds.names(role)]
 NETWORK = {"kind": "dit", "width": 16, "depth": 1, "heads": 2, "patch": 2, "channels": 3}
@@ -86,11 +86,16 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("model", "ppgn"): {"network": {"kind": "ppgn", **PLAYERS}, "encoder": {"source": "digits"}},
     ("network", "vq"): VQ,
     ("network", "maskgit-vq"): VQ,
+    ("network", "vitok"): VITOK,
+    ("network", "vitok2"): {**HALVES, "latent_channels": 2, "patch": 2},
+    ("network", "navae"): {**HALVES, "latent_channels": 2, "patch": 2, "places": 4},
+    ("network", "token-dit"): {n: NETWORK[n] for n in NETWORK if n not in {"kind", "patch"}},
     ("model", "tokenizer"): {"network": {"kind": "kl", **KL}, "size": 4},
     ("tokenizer", "pixels"): {"size": 4},
     ("tokenizer", "stored"): {"source": str(tiny_kl()), "size": 4},
     ("prediction", "leading"): {"inner": "velocity"},
     ("data", "folder"): {"path": "pictures"},
+    ("data", "clips"): {"path": "clips"},
     ("data", "unlabelled"): {"inner": "digits"},
     ("data", "torchvision"): {"name": "CIFAR10", "root": "pictures"},
     ("data", "hugging-face"): {"name": "someone/pictures"},

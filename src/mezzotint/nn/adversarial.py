@@ -6,7 +6,7 @@ et al., arXiv 1611.07004) for pictures and for clips.
 
 from collections import OrderedDict
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import torch
 from jaxtyping import Float
@@ -154,7 +154,7 @@ class PatchDiscriminator(nn.Sequential):
         actnorm: bool = False,
         clips: bool = False,
     ) -> None:
-        make = nn.Conv3d if clips else nn.Conv2d
+        make: Any = nn.Conv3d if clips else nn.Conv2d
         batch = nn.BatchNorm3d if clips else nn.BatchNorm2d
         side = 3 if clips else 4
         widths = [width * min(2**k, 8) for k in range(layers + 1)]

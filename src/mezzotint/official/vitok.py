@@ -75,14 +75,10 @@ def config_of(arguments: Mapping[str, Any]) -> ViTokConfig:
             `rope_style`, `lengths`.
     """
     simple, style = arguments.get("simple", True), arguments.get("rope_style", "1d_axial")
-    halves = {
-        half: Half(
-            width=arguments["width"],
-            depth=arguments[f"{half}_depth"],
-            heads=arguments["num_heads"],
-        )
-        for half in ("encoder", "decoder")
-    }
+    encoder, decoder = (
+        Half(width=arguments["width"], depth=arguments[depth], heads=arguments["num_heads"])
+        for depth in ("encoder_depth", "decoder_depth")
+    )
     return ViTokConfig(
         channels=arguments.get("channels", 3),
         latent_channels=arguments["code_width"],
@@ -95,7 +91,8 @@ def config_of(arguments: Mapping[str, Any]) -> ViTokConfig:
         table=TABLES[arguments.get("posemb", "nope")],
         rotary=ROTARY[style](arguments.get("rope_theta", 1e4)),
         budgets=tuple(arguments.get("lengths") or ()),
-        **halves,
+        encoder=encoder,
+        decoder=decoder,
     )
 
 

@@ -105,7 +105,11 @@ def config_from_official(state: Mapping[str, Tensor]) -> ViTok2Config:
     ratios = (MLP_RATIO, *(hidden[name] / half.width for name, half in halves.items()))
     for ratio in ratios:
         found = ViTok2Config(
-            latent_channels=values, patch=round((pixels / 3) ** 0.5), mlp_ratio=ratio, **halves
+            latent_channels=values,
+            patch=round((pixels / 3) ** 0.5),
+            encoder=halves["encoder"],
+            decoder=halves["decoder"],
+            mlp_ratio=ratio,
         )
         if all(found.hidden(half) == hidden[name] for name, half in halves.items()):
             return found

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 Grid = tuple[int, int, int]
 """Frames, rows and columns of tokens."""
@@ -41,8 +42,14 @@ def axes(grid: Grid, like: Tensor | None = None) -> tuple[Float[Tensor, "n"], ..
 class Table(Protocol):
     """What is added to every token of a fixed grid."""
 
-    trained: bool
-    encoded: bool
+    @property
+    def encoded(self) -> bool:
+        """Whether the encoder has a table too; a decoder always has."""
+        ...
+
+    def trained(self) -> bool:
+        """Return whether it goes on learning."""
+        ...
 
     def __call__(self, grid: Grid, width: int) -> Float[Tensor, "n d"]:
         """Return the table as a fresh network has it."""
@@ -64,7 +71,10 @@ class Sines:
 
     axes: Literal[1, 2, 3] = 3
     encoded: bool = True
-    trained = False
+
+    def trained(self) -> bool:
+        """Return False."""
+        return False
 
     def __call__(self, grid: Grid, width: int) -> Float[Tensor, "n d"]:
         """Return the table; each axis has an equal share of the channels."""
@@ -80,14 +90,13 @@ class Sines:
 
 @dataclass(frozen=True)
 class Learned:
-    """Trained from the three-axes table on, which the release puts over any other beginning.
-
-    Attributes:
-        encoded: whether the encoder has a table too; a decoder always has.
-    """
+    """Trained from the three-axes table on, which the release puts over any other; see `Sines`."""
 
     encoded: bool = True
-    trained = True
+
+    def trained(self) -> bool:
+        """Return True."""
+        return True
 
     def __call__(self, grid: Grid, width: int) -> Float[Tensor, "n d"]:
         """Return what training starts from."""
@@ -123,9 +132,9 @@ class Angles(nn.Module):
         """
         raise NotImplementedError
 
-    def rates(self, like: Tensor, dtype: torch.dtype = torch.float32) -> Float[Tensor, "p"]:
+    def rates(self, like: Tensor) -> Float[Tensor, "p"]:
         """Return theta^(-k / pairs)."""
-        k = torch.arange(self.pairs, dtype=dtype, device=like.device)
+        k = torch.arange(self.pairs, dtype=torch.float32, device=like.device)
         return self.theta ** -(k / self.pairs)
 
 
@@ -153,16 +162,12 @@ class AxialAngles(Angles):
         self.order = order
 
     def forward(
-        self,
-        grid: Grid,
-        before: int,
-        like: Tensor,
+        self, grid: Grid, before: int, like: Tensor
     ) -> SequenceOf[Float[Tensor, "*heads n p"]]:
         """Return the same angles for all blocks; what stands in front is not turned."""
         places = axes(grid, like)
         shares = [places[axis][:, None] * self.rates(like) for axis in self.order]
-        on_grid = torch.cat(shares, 1)
-        return [torch.cat([on_grid.new_zeros(before, on_grid.shape[1]), on_grid])] * self.depth
+        return [functional.pad(torch.cat(shares, 1), (0, 0, before, 0))] * self.depth
 
 
 class MixedAngles(Angles):
@@ -193,8 +198,7 @@ class MixedAngles(Angles):
         _, row, column = axes(grid, like)
         along = self.freqs.float().unflatten(2, (self.heads, 1, -1))  # (2, K, H, 1, P)
         angles = column[:, None] * along[0] + row[:, None] * along[1]  # (K, H, N, P)
-        zeros = angles.new_zeros(*angles.shape[:2], before, angles.shape[3])
-        return list(torch.cat([zeros, angles], 2))
+        return list(functional.pad(angles, (0, 0, before, 0)))
 
 
 @runtime_checkable
@@ -256,8 +260,7 @@ class ByAxes:
 class ByThreeAxes:
     """By frame, row and column, a third of the pairs each: what the paper's text says.
 
-    Nothing of this kind was released; the order of the axes and that a remainder of the channels
-    is not turned are our reading.
+    Nothing like it was released: order and that a remainder is not turned are our reading.
     """
 
     theta: Theta = 10000.0

@@ -99,7 +99,8 @@ def patchify(
         columns.append(place % wide * masks[-1])
     filled = [functional.pad(patches, (0, 0, 0, tokens - len(patches))) for patches, _ in cut]
     sizes = tuple((p.shape[1], p.shape[2]) for p in pictures)
-    return Ragged(*(torch.stack(each) for each in (filled, masks, rows, columns)), sizes)
+    stacked = [torch.stack(each) for each in (filled, masks, rows, columns)]
+    return Ragged(stacked[0], stacked[1], stacked[2], stacked[3], sizes)
 
 
 def _cut(picture: Float[Tensor, "c h w"], patch: int) -> tuple[Float[Tensor, "n f"], int]:

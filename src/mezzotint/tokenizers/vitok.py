@@ -8,7 +8,7 @@ release: gated GELU, rotary angles by the flattened index; what its text says in
 """
 
 import math
-from typing import Annotated, Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -21,8 +21,15 @@ from mezzotint.nn.gated import Gate
 from mezzotint.noise import Noise, even
 from mezzotint.tokenizers.autoencoder import Autoencoder, AutoencoderConfig, Pass
 from mezzotint.tokenizers.kl import mean_divergence, moments
-from mezzotint.tokenizers.places import ByIndex, Grid, Rotary, Table, sines
-from mezzotint.tokenizers.vitok_parts import MLP_RATIO, Half, Tower, pairs_of_halves
+from mezzotint.tokenizers.places import ByIndex, Grid, Rotary, Table
+from mezzotint.tokenizers.vitok_parts import (
+    MLP_RATIO,
+    Half,
+    Tower,
+    codes_of,
+    pairs_of_halves,
+    tables_of,
+)
 
 
 class ViTokConfig(AutoencoderConfig):
@@ -133,14 +140,6 @@ class ViTokConfig(AutoencoderConfig):
         return ViTok(self)
 
 
-class Tables(NamedTuple):
-    """What is added to tokens; None where nothing is."""
-
-    encoder: nn.Parameter | None
-    decoder: nn.Parameter | None
-    codes: nn.Parameter | None
-
-
 class ViTok(Autoencoder):
     """The autoencoder; a fresh one has the release's initialisation.
 
@@ -163,7 +162,9 @@ class ViTok(Autoencoder):
         self.from_code = nn.Linear(values, deep)
         self.decoder = Tower(config.decoder, **shared)
         self.pixels = nn.ConvTranspose3d(deep, config.channels, kernel, kernel)
-        self.table, self.decoder_table, self.code = _tables(config)
+        grid, both = config.grid(config.size), (config.encoder, config.decoder)
+        self.table, self.decoder_table = tables_of(config.table, grid, both)
+        self.code = codes_of(config.codes, wide)
         self.mask = nn.Parameter(torch.zeros(1, 1, values)) if config.budgets else None
         self._initialise()
 
@@ -285,22 +286,6 @@ class ViTok(Autoencoder):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         nn.init.xavier_uniform_(self.patches.weight.flatten(1))
-
-
-def _tables(config: ViTokConfig) -> Tables:
-    """Return the tables of a fresh network."""
-    codes = None
-    if config.codes:
-        place = torch.arange(config.codes, dtype=torch.float32)
-        codes = nn.Parameter(sines(place, config.encoder.width)[None], requires_grad=False)
-    if config.table is None:
-        return Tables(None, None, codes)
-    grid, trained = config.grid(config.size), config.table.trained
-    ours, theirs = (
-        nn.Parameter(config.table(grid, half.width)[None], requires_grad=trained)
-        for half in (config.encoder, config.decoder)
-    )
-    return Tables(ours if config.table.encoded else None, theirs, codes)
 
 
 __all__ = ["ViTok", "ViTokConfig"]

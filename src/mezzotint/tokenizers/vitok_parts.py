@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from mezzotint.config import Config
 from mezzotint.nn.gated import Gate, GatedMLP
 from mezzotint.nn.rotary import TurnedAttention
-from mezzotint.tokenizers.places import Angles, Grid, Rotary
+from mezzotint.tokenizers.places import Angles, Grid, Rotary, Table, sines
 
 MLP_RATIO: Final = 2.67
 
@@ -53,6 +54,33 @@ def pairs_of_halves() -> dict[str, dict[str, Any]]:
         for p in (8, 16, 32)
     }
     return images | clips
+
+
+RAGGED_HALVES: Final[dict[str, dict[str, int]]] = {
+    "S": {"depth": 6, "width": 768, "heads": 12},
+    "B": {"depth": 12, "width": 768, "heads": 12},
+    "L": {"depth": 24, "width": 1024, "heads": 16},
+    "So400m": {"depth": 27, "width": 1152, "heads": 16},
+    "H": {"depth": 32, "width": 1280, "heads": 16},
+}
+"""Of the third form, NaVAE."""
+_LARGEST: Final = 2048  # pixels, whose patches NaVAE's tables have places for
+
+
+def ragged_pairs() -> dict[str, dict[str, Any]]:
+    """Return every pair of NaVAE's halves with usual bottlenecks, by names such as S_B/16x64."""
+    return {
+        f"{e}_{d}/{patch}x{channels}": {
+            "encoder": RAGGED_HALVES[e],
+            "decoder": RAGGED_HALVES[d],
+            "patch": patch,
+            "places": _LARGEST // patch + 1,
+            "latent_channels": channels,
+        }
+        for e in RAGGED_HALVES
+        for d in RAGGED_HALVES
+        for patch, channels in ((16, 16), (16, 32), (16, 64), (24, 64))
+    }
 
 
 class Block(nn.Module):
@@ -107,4 +135,35 @@ class Tower(nn.Module):
         return self.norm(tokens)
 
 
-__all__ = ["HALVES", "MLP_RATIO", "Block", "Half", "Tower", "pairs_of_halves"]
+def tables_of(
+    table: Table | None, grid: Grid, halves: tuple[Half, Half]
+) -> tuple[nn.Parameter | None, nn.Parameter | None]:
+    """Return what is added to the tokens of encoder and decoder; None where nothing is."""
+    if table is None:
+        return None, None
+    ours, theirs = (
+        nn.Parameter(table(grid, half.width)[None], requires_grad=table.trained())
+        for half in halves
+    )
+    return ours if table.encoded else None, theirs
+
+
+def codes_of(count: int | None, width: int) -> nn.Parameter | None:
+    """Return the tokens that a latent without a grid is read from: sines of their index."""
+    if count is None:
+        return None
+    place = torch.arange(count, dtype=torch.float32)
+    return nn.Parameter(sines(place, width)[None], requires_grad=False)
+
+
+__all__ = [
+    "HALVES",
+    "MLP_RATIO",
+    "Block",
+    "Half",
+    "Tower",
+    "codes_of",
+    "pairs_of_halves",
+    "ragged_pairs",
+    "tables_of",
+]

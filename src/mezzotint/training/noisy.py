@@ -17,14 +17,13 @@ from torch import Tensor
 from mezzotint.config import part
 from mezzotint.data.loader import Batch
 from mezzotint.diffusion.paths import Path
+from mezzotint.diffusion.times import Times, UniformTimes
 from mezzotint.noise import SeededNoise
 from mezzotint.training.objectives import (
     LEVELS,
     Classifying,
     Groups,
     Loss,
-    Times,
-    UniformTimes,
     level,
 )
 from mezzotint.training.plan import ClassifyingPlan
