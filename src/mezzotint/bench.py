@@ -183,6 +183,32 @@ def interleaved(jobs: Mapping[K, Callable[[], float]], rounds: int) -> dict[K, f
     return {key: statistics.median(each) for key, each in times.items()}
 
 
+def paired(job: Callable[[], object], yardstick: Callable[[], object], rounds: int) -> float:
+    """Return how long a job takes as a multiple of another: the median over rounds of the two.
+
+    The two of a round stand next to each other, in changing order, so that whatever else the
+    machine does slows both.
+
+    Args:
+        job, yardstick: what is timed; each runs once before, to warm up.
+        rounds: pairs of measurements.
+    """
+    job(), yardstick()
+    ratios = []
+    for turn in range(rounds):
+        order = (job, yardstick) if turn % 2 == 0 else (yardstick, job)
+        first, second = (seconds(each) for each in order)
+        ratios.append(first / second if turn % 2 == 0 else second / first)
+    return statistics.median(ratios)
+
+
+def seconds(job: Callable[[], object]) -> float:
+    """Return how long a job takes once."""
+    started = time.perf_counter()
+    job()
+    return time.perf_counter() - started
+
+
 def peak(job: Callable[..., None], *arguments: object) -> int:
     """Return the peak memory, in MB, of a process of its own that does a job once.
 

@@ -26,12 +26,13 @@ from mezzotint.diffusion.guidance import ClassifierFree, Constant
 from mezzotint.diffusion.paths import Linear, Path
 from mezzotint.diffusion.predictions import Prediction, Velocity
 from mezzotint.diffusion.samplers import Step
+from mezzotint.diffusion.team import members, on_grid
 from mezzotint.digest import digest_of_model
 from mezzotint.errors import DataError
 from mezzotint.networks.base import NetworkConfig
 from mezzotint.noise import SeededNoise
 from mezzotint.sampling import Sampling, Settings
-from mezzotint.stitching import cost_of, members, on_grid, paired, stitch
+from mezzotint.stitching import cost_of, paired, stitch
 from mezzotint.tokenizers.base import Tokenizer, TokenizerConfig
 
 _CELLS, _SIDE = 8, 64  # classes and seeds of a sheet; smaller images are enlarged to about this
@@ -92,8 +93,7 @@ class DiffusionConfig(Config):
     @property
     def null(self) -> int | None:
         """The null class, or None where the network has none."""
-        has_row = getattr(self.network, "null_row", True)
-        return self.network.num_classes if has_row else None
+        return self.network.num_classes if getattr(self.network, "null_row", True) else None
 
 
 @dataclass(frozen=True)

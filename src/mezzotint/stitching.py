@@ -8,94 +8,22 @@ Pan et al., arXiv 2402.14167.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate
 from typing import Annotated, Any, Final, Protocol, Self, TypeVar
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from pydantic import InstanceOf, model_validator
 from torch import Tensor, nn
 
 from mezzotint.card import cost
 from mezzotint.config import Config, few, part
-from mezzotint.diffusion.allocation import COUNT, Rule, checked, clock
+from mezzotint.diffusion.allocation import COUNT, Rule, checked
 from mezzotint.diffusion.denoiser import Denoiser, NetworkDenoiser
-from mezzotint.diffusion.estimate import Estimate
-from mezzotint.diffusion.paths import Path
-from mezzotint.diffusion.routing import Partition, Stitched, check_alike, stitched
+from mezzotint.diffusion.team import Team, members
 from mezzotint.errors import ConfigError
 from mezzotint.tokenizers.base import Tokenizer
 
 _PREFIX: Final = "denoisers.{}.network."
-
-
-class Team(nn.Module):
-    """Denoisers of one trajectory with the fraction of the steps that each takes.
-
-    It is a denoiser itself: asked without a grid, as by a loss, it routes by time, and the cuts
-    stand at 1 minus the running sum of the fractions. A sampler is given what `on` returns.
-
-    Args:
-        denoisers: the smallest first, which runs next to noise.
-        fractions: of the steps, one a denoiser; they sum to 1.
-        rule: how the fractions are dealt out.
-
-    Raises:
-        ConfigError: fractions that do not sum to 1, or denoisers that do not fit together.
-    """
-
-    def __init__(
-        self, denoisers: Sequence[nn.Module], fractions: Sequence[float], rule: Rule = COUNT
-    ) -> None:
-        super().__init__()
-        self.denoisers = nn.ModuleList(denoisers)
-        self.fractions, self.rule = checked(fractions), rule
-        if len(self.fractions) != len(denoisers):
-            raise ConfigError(f"{len(denoisers)} models and {len(self.fractions)} fractions")
-        check_alike(self._members)
-
-    @property
-    def _members(self) -> list[Denoiser]:
-        return list(self.denoisers)  # type: ignore[arg-type]
-
-    @property
-    def path(self) -> Path:
-        """The path of all."""
-        return self._members[0].path
-
-    def allocation(self, grid: Float[Tensor, "times"]) -> list[int]:
-        """Return which denoiser takes each step of a grid, noisiest first."""
-        return self.rule(self.fractions, clock(self.path, grid))
-
-    def on(self, grid: Float[Tensor, "times"]) -> Stitched:
-        """Return the denoiser for a walk along a grid."""
-        return stitched(self._members, self.allocation(grid), grid)
-
-    def forward(
-        self, x: Float[Tensor, "b ..."], t: Float[Tensor, "b"], y: Shaped[Tensor, "b ..."]
-    ) -> Estimate:
-        """Estimate by the denoiser of each row's time."""
-        sums = accumulate(self.fractions)
-        ends = [
-            (min(max(1 - end, 0.0), 1.0), member)
-            for end, fraction, member in zip(sums, self.fractions, self._members, strict=True)
-            if fraction > 0
-        ]
-        ends.reverse()
-        # The room next to data has no cut below it.
-        cuts = Partition(tuple(cut for cut, _ in ends[1:]))
-        return Stitched(tuple(member for _, member in ends), cuts)(x, t, y)
-
-
-def on_grid(denoiser: Denoiser, grid: Float[Tensor, "times"]) -> Denoiser:
-    """Return what a sampler shall follow along a grid: of a team, its steps dealt out."""
-    return denoiser.on(grid) if isinstance(denoiser, Team) else denoiser
-
-
-def members(denoiser: Denoiser) -> list[NetworkDenoiser]:
-    """Return the single denoisers in a generator's, the smallest first."""
-    held = denoiser.modules() if isinstance(denoiser, nn.Module) else iter(())
-    return [each for each in held if isinstance(each, NetworkDenoiser)]
 
 
 def cost_of(denoiser: Denoiser, x: Float[Tensor, "1 c h w"]) -> dict[str, int]:
@@ -270,8 +198,10 @@ def _rest(taken: Sequence[float]) -> float:
 def _unlike(large: Stitchable, other: Stitchable) -> Iterator[str]:
     """Yield in what a model differs from the large one, most telling first."""
     for each in (other, large):
-        if not isinstance(each.denoiser, NetworkDenoiser):
+        if isinstance(each.denoiser, Team):
             yield "one of them is stitched already; give all models at once"
+        elif not isinstance(each.denoiser, NetworkDenoiser):
+            yield "one of them walks no trajectory of noise; expected two diffusion models"
     if other.denoiser.path != large.denoiser.path:
         yield (
             f"its path is {other.denoiser.path}, not {large.denoiser.path}; both must have been "
@@ -295,4 +225,4 @@ def _null(nulls: Sequence[int | None]) -> int | None:
     return None if None in nulls else nulls[-1]
 
 
-__all__ = ["StitchedConfig", "Team", "cost_of", "members", "on_grid", "paired", "stitch"]
+__all__ = ["StitchedConfig", "cost_of", "paired", "stitch"]

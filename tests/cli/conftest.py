@@ -45,14 +45,23 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder with three classes, whose output depends on its input."""
-    network = {"kind": "dit", "depth": 1, "width": 16, "heads": 2, "patch": 4}
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A smaller one, that can be stitched with it."""
+    return write_model(tmp_path_factory.mktemp("small"), width=8, seed=1)
+
+
+def write_model(folder: Path, *, width: int = 16, seed: int = 0) -> Path:
+    network = {"kind": "dit", "depth": 1, "width": width, "heads": 2, "patch": 4}
     shape = {"channels": 3, "size": [8, 8], "num_classes": 3}
     recipe = DiffusionConfig(network=config.load("network", network | shape))
     denoiser = recipe.build()
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     for parameter in denoiser.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator) * 0.1
-    folder = tmp_path_factory.mktemp("model")
     Generator(
         denoiser=denoiser,
         tokenizer=Pixels(size=8),

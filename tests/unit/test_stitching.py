@@ -11,11 +11,11 @@ from mezzotint.card import model_card
 from mezzotint.diffusion.allocation import Count, Official, OfficialPair
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.routing import Stitched
+from mezzotint.diffusion.team import Team, on_grid
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.generator import DiffusionConfig, Generator
 from mezzotint.releases import exported
 from mezzotint.sampling import Sampling
-from mezzotint.stitching import Team, on_grid
 from mezzotint.tokenizers.base import Pixels
 
 CLASSES = ("cat", "flag")

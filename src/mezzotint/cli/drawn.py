@@ -33,10 +33,18 @@ class Wish:
                 f"reference of that size, or --size {size} to crop a folder there"
             )
 
-    def drawn(self, made: "Generator", group: "Ranks", shares: tuple[int, ...]) -> Path:
-        """Draw what is missing, each process its shards; return the folder."""
-        from mezzotint.draws import Draws
+    def drawn(self, made: "Generator", group: "Ranks", like: "Source | None") -> Path:
+        """Draw what is missing, each process its shards; return the folder.
 
+        Args:
+            made: what draws.
+            group: the processes.
+            like: whose shares of the classes the samples get; None means equally often.
+        """
+        from mezzotint.draws import Draws
+        from mezzotint.evaluation.choices import class_shares
+
+        shares = () if like is None else class_shares(like, made.classes)
         draws = Draws(made, self.model, self.folder, self.count, self.seed, self.batch, shares)
         if group.first and (there := draws.open()):
             shared.say(f"{there:,} of {self.count:,} samples are there already")

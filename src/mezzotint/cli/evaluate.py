@@ -1,8 +1,6 @@
 """`mezzotint evaluate`: how good samples are, under one protocol."""
 
 import math
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -86,6 +84,8 @@ def evaluate(
     steps: Steps = None,
     guidance: Guidance = None,
     settings: Settings = None,
+    stitch: shared.Stitch = None,
+    stitch_rule: shared.StitchRule = "count",
     balanced: Balanced = False,
     batch: Batch = 64,
     features: FeatureSpace = "auto",
@@ -105,39 +105,37 @@ def evaluate(
     as_json: shared.Json = False,
 ) -> None:
     """Measure samples against real images, or draw them from a model and measure them."""
-    from mezzotint.evaluation.choices import Choices, class_shares
+    from mezzotint.evaluation.choices import Choices
     from mezzotint.evaluation.sources import check_pair
     from mezzotint.training.distributed import ranks
 
     samples, reference = _places(samples, reference, model)
     _apart(out, statistics, samples, reference, training, held_out)
-    drawing = {"--steps": steps, "--guidance": guidance, "-o": settings, "--balanced": balanced}
-    _belong("--model", model is not None, {**drawing, "--seed": seed or None})
-    _belong("--pairs", pairs, {"--lpips": lpips})
+    of_draws = {"--steps": steps, "--guidance": guidance, "-o": settings, "--stitch": stitch}
+    _belong("--model", model, of_draws | {"--balanced": balanced or None, "--seed": seed or None})
+    _belong("--pairs", pairs or None, {"--lpips": lpips})
     chosen = shared.device_of(device)
     choices = Choices(features, weights, None if judge == NO else judge, kernel, chosen)
     with ranks(chosen) as group, shared.Watching(talks=group.first) as watch:
         if model is not None:
-            wish = Wish(model, out / "samples", count or COUNT, seed, batch)
-            made = shared.generator_of(model, chosen, settings, steps, guidance)
+            drawing = shared.drawing_of(model, None, stitch, stitch_rule)
+            wish = Wish(drawing.name, out / "samples", count or COUNT, seed, batch)
+            made = shared.generator_of(drawing, chosen, settings, steps, guidance)
             real = _reference(reference, model, made.tree, size)
             wish.check(made, real)
             choices.check(real)
             _prepare(out, group, force=force, go_on=True)
-            shares = () if balanced else class_shares(real, made.classes)
-            ours = _opened(str(wish.drawn(made, group, shares)))
+            ours = _opened(str(wish.drawn(made, group, None if balanced else real)))
         else:
             ours = _opened(str(samples), whole=True)
             real = _reference(reference, ours.name, ours.made, size)
             _prepare(out, group, force=force, go_on=False)
         check_pair(ours, real, allow_lossy=allow_lossy)
-        known = _opened(training, size) if training else None
-        unseen = _opened(held_out, size) if held_out else None
+        known, unseen = (_opened(x, size) if x else None for x in (training, held_out))
         paired = _metrics(ours, real, count, lpips) if pairs else ()
         evaluator = choices.evaluator(ours, real, count, known, unseen, group, watch)
-        result = evaluator.report(ours, count, _title(ours, real), _command())
-        if result is not None:
-            _write(result, out, evaluator, ours, paired, statistics, as_json=as_json)
+        result = evaluator.report(ours, count, _title(ours, real), shared.command())
+        _write(result, out, evaluator, ours, paired, statistics, as_json=as_json)
 
 
 def _places(
@@ -160,10 +158,10 @@ def _apart(out: Path, statistics: Path | None, *inputs: str | None) -> None:
             raise ConfigError(f"--out {out}: holds {each}, which is to be read; choose another")
 
 
-def _belong(owner: str, there: bool, options: Mapping[str, Any]) -> None:
-    """Refuse options that would do nothing."""
-    given = [name for name, value in options.items() if value not in {None, False}]
-    if given and not there:
+def _belong(owner: str, there: object, options: Mapping[str, Any]) -> None:
+    """Refuse options that would do nothing without their owner; None is not given."""
+    given = [name for name, value in options.items() if value is not None]
+    if given and there is None:
         raise ConfigError(f"{given[0]}: only with {owner}; leave it out")
 
 
@@ -209,7 +207,7 @@ def _metrics(
 
 
 def _write(
-    result: "tuple[Report, Pictures]",
+    result: "tuple[Report, Pictures] | None",
     out: Path,
     evaluator: "Evaluator",
     ours: "Source",
@@ -218,13 +216,18 @@ def _write(
     *,
     as_json: bool,
 ) -> None:
-    """Write the report, then the reference's statistics if they are wanted, and tell."""
+    """Write the report, then the reference's statistics if they are wanted, and tell.
+
+    Processes other than the first have no result and write nothing.
+    """
     from dataclasses import replace
 
     from mezzotint.evaluation.extract import Alone
     from mezzotint.evaluation.reconstruction import with_pairs
     from mezzotint.evaluation.statistics import write_reference
 
+    if result is None:
+        return
     if paired:
         real = evaluator.reference.pictures
         result = with_pairs(*result, ours.pictures, real, paired)
@@ -244,10 +247,6 @@ def _title(ours: "Source", real: "Source") -> str:
     scale = sampling.get("guidance", {}).get("scale")
     guided = "" if scale is None else f", guidance {scale:g}"
     return f"{made['model']}, {sampling.get('steps')} steps{guided}"
-
-
-def _command() -> str:
-    return shlex.join(["mezzotint", *sys.argv[1:]])
 
 
 def _tell(report: "Report", out: Path, *, as_json: bool) -> None:

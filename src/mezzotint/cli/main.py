@@ -6,7 +6,7 @@ from typing import NoReturn
 import typer
 
 from mezzotint import __version__
-from mezzotint.cli import bench, convert, data, demo, encode, evaluate, sample, show, train
+from mezzotint.cli import bench, convert, data, demo, encode, evaluate, sample, show, train, tune
 from mezzotint.errors import MezzotintError
 from mezzotint.files import REASONS, cannot_write
 
@@ -29,6 +29,7 @@ app.command(epilog="Example: mezzotint sample emoji-dit --class flag --count 8")
 app.command(epilog="Example: mezzotint evaluate --model emoji-dit-tiny --out report")(
     evaluate.evaluate
 )
+app.command(epilog="Example: mezzotint tune emoji-dit emoji-dit-tiny --budget 0.2s")(tune.tune)
 app.command(epilog="Example: mezzotint convert runs/mine --to bf16 --out mine")(convert.convert)
 app.command(epilog="Example: mezzotint show emoji-dit")(show.show)
 app.add_typer(bench.app, name="bench")

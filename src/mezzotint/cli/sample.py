@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mezzotint.cli import shared, walking
-from mezzotint.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +17,10 @@ ROWS, COLUMNS = 20, 16
 
 
 def sample(
-    model: Annotated[str, typer.Argument(help="A zoo name, a model or run folder, or a file.")],
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A zoo name, a model or run folder, or a file; or what -c names."),
+    ] = None,
     classes: Annotated[
         list[str] | None,
         typer.Option("--class", help="Class name or number; repeat it or use commas; default all."),
@@ -33,11 +35,14 @@ def sample(
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
     recipe: Annotated[
-        Path | None, typer.Option("-c", help="YAML file with a `sampling` section.")
+        Path | None,
+        typer.Option("-c", help="YAML file with a `sampling` section, or what `tune` chose."),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("-o", help="Setting such as sampler=ddim or grid.rho=5.")
     ] = None,
+    stitch: shared.Stitch = None,
+    stitch_rule: shared.StitchRule = "count",
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("samples"),
     npz: Annotated[
         bool, typer.Option("--npz", help="One streaming samples.npz instead of PNGs.")
@@ -68,28 +73,22 @@ def sample(
     as_json: shared.Json = False,
 ) -> None:
     """Draw images: every class with every seed. An image depends on its class and seed alone."""
-    from mezzotint import config
-
-    section: dict[str, Any] = {}
-    if recipe is not None:
-        given = config.read(recipe)
-        section = _section(recipe, given.get("sampling", given))
+    if model is None and recipe is None:
+        raise typer.BadParameter("missing; name a model, or a recipe by -c", param_hint="MODEL")
+    drawing = shared.drawing_of(model, recipe, stitch, stitch_rule)
     asked = shared.every(classes)
     wish = walking.Wish(critic, unit or [], image, hole, asked is not None)
     chosen: Any
-    if ppgn and guidance is not None:
-        raise ConfigError(
-            f"--guidance {guidance:g}: chains have none; set -o weights.condition instead"
-        )
     if ppgn:
-        chosen = walking.walker(model, device, wish, settings, steps, section)
+        walking.check(drawing, guidance)
+        chosen = walking.walker(drawing, device, wish, settings, steps)
     else:
         wish.refuse()
-        chosen = shared.generator_of(model, device, settings, steps, guidance, section)
+        chosen = shared.generator_of(drawing, device, settings, steps, guidance)
     labels = chosen.labels((chosen.classes or [0]) if asked is None else asked).tolist()
     row = shared.seeds(seeds) if seeds else list(range(seed, seed + count))
     shared.fresh(out, force=force)
-    job = Job(chosen, model, labels, row)
+    job = Job(chosen, drawing.name, labels, row)
     files = job.write(out, npz=npz, batch=batch)
     if film:
         files |= job.films(out)
@@ -187,13 +186,3 @@ class Job:
         names = [self.generator.classes[k] for k in labels] if self.generator.classes else []
         columns, magnify = len(images) // len(labels), max(1, 64 // images[0].shape[-1])
         save_png(path, grid(torch.stack(images), columns=columns, names=names, magnify=magnify))
-
-
-def _section(recipe: Path, found: Any) -> dict[str, Any]:
-    """Return the `sampling` section of a recipe, which must be a mapping."""
-    from mezzotint.config import shown
-
-    if not isinstance(found, dict):
-        wanted = "expected a mapping of settings such as steps: 40"
-        raise ConfigError(f"{recipe}: sampling: {wanted}, got {shown(found)}")
-    return found

@@ -1,25 +1,34 @@
 """What the verbs share: talking on stderr, results on stdout, folders that are not overwritten."""
 
 import json
+import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mezzotint.errors import DataError, MezzotintError, OutputError
+from mezzotint.errors import ConfigError, DataError, MezzotintError, OutputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from mezzotint.drawing import Drawing
     from mezzotint.generator import Generator
 
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Force = Annotated[bool, typer.Option("--force", help="Move results that are there aside.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Stitch = Annotated[
+    list[str] | None,
+    typer.Option(help="SMALL:0.4 gives that model the first 40 % of the steps; repeat for more."),
+]
+StitchRule = Annotated[
+    str, typer.Option(help="How fractions become steps: count, official or another allocation.")
+]
 """Options that several verbs have."""
 
 
@@ -35,6 +44,11 @@ def result(values: dict[str, Any], *, as_json: bool) -> None:
         return
     for name, value in values.items():
         typer.echo(f"{name}: {value}")
+
+
+def command() -> str:
+    """Return the command line of this process, to be typed again."""
+    return shlex.join(["mezzotint", *sys.argv[1:]])
 
 
 def fresh(folder: Path, *, force: bool) -> None:
@@ -85,27 +99,52 @@ def _aside(folder: Path, *, force: bool) -> None:
     say(f"moved {folder} to {move_aside(place if folder.name == '..' else folder)}")
 
 
+def drawing_of(
+    model: str | None, recipe: Path | None, stitch: Sequence[str] | None, rule: str
+) -> "Drawing":
+    """Return what is to draw: a recipe, with the model and the stitching of the command line.
+
+    Args:
+        model: a zoo name, a folder or a file; the recipe's by default.
+        recipe: a file.
+        stitch: the options --stitch, each MODEL:FRACTION or several with commas.
+        rule: the option --stitch-rule, which counts where there is a --stitch.
+
+    Raises:
+        ConfigError: the recipe or an option is not understood.
+    """
+    from mezzotint import config, drawing
+
+    if recipe is not None:
+        found = drawing.read(recipe, model)
+    else:
+        found = drawing.Drawing(source=model or "")
+    turns = every(stitch)
+    if turns is None:
+        return found
+    try:
+        small = tuple(drawing.Turn.read(each) for each in turns)
+        chosen = config.load("allocation", rule)
+    except ConfigError as error:
+        raise ConfigError(f"--stitch: {error}") from None
+    return found.model_copy(update={"stitch": small, "rule": chosen})
+
+
 def generator_of(
-    model: str,
+    drawing: "Drawing",
     device: str,
     settings: Sequence[str] | None,
     steps: int | None,
     guidance: float | None,
-    section: Mapping[str, Any] | None = None,
 ) -> "Generator":
     """Load a generator, with changes to its sampling recipe laid over it.
 
     Args:
-        model: a zoo name, a folder or a file.
+        drawing: what draws; see `drawing_of`.
         device: where it computes.
         settings, steps, guidance: the options -o, --steps and --guidance; the later ones win.
-        section: fields of a `sampling` section, which all of these win over.
     """
-    from mezzotint import config, generator
-
-    loaded = generator.load(model).to(device_of(device))
-    tree = config.override(config.dump(loaded.sampling) | dict(section or {}), settings or [])
-    chosen = loaded.with_recipe(config.build(type(loaded.sampling), tree))
+    chosen = drawing.open(device_of(device), settings or ())
     return chosen.with_sampling(steps=steps, guidance=guidance)
 
 

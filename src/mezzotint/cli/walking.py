@@ -1,14 +1,15 @@
 """`mezzotint sample --ppgn`: chains in code space, and what they are asked for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mezzotint.cli import shared
 from mezzotint.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mezzotint.drawing import Drawing
     from mezzotint.plugged.walker import Walker
 
 
@@ -47,24 +48,37 @@ class Wish:
             raise ConfigError(f"{named[0]} is for chains in code space; add --ppgn")
 
 
+def check(drawing: "Drawing", guidance: float | None) -> None:
+    """Refuse what chains in code space have not.
+
+    Raises:
+        ConfigError: guidance, or smaller models.
+    """
+    if guidance is not None:
+        raise ConfigError(
+            f"--guidance {guidance:g}: chains have none; set -o weights.condition instead"
+        )
+    if drawing.stitch:
+        raise ConfigError("--stitch: not with --ppgn, whose chains have no time to be cut")
+
+
 def walker(
-    model: str,
+    drawing: "Drawing",
     device: str,
     wish: Wish,
     settings: Sequence[str] | None,
     steps: int | None,
-    section: Mapping[str, Any],
 ) -> "Walker":
     """Open a model as chains that are asked for what is wished."""
     from dataclasses import replace
 
     from mezzotint.plugged import opening, photo
 
-    made = opening.opened(model, shared.device_of(device))
+    made = opening.opened(drawing.source, shared.device_of(device))
     units = tuple(opening.HiddenUnit.read(each) for each in wish.units)
     made = opening.asking(made, wish.critic, units, classes=wish.classes or not units)
     more = [*(settings or []), *([f"steps={steps}"] if steps else [])]
-    made = made.walking(opening.recipe(made.sampling, more, section))
+    made = made.walking(opening.recipe(made.sampling, more, drawing.sampling))
     if wish.image is None and wish.hole is not None:
         raise ConfigError(f"--hole {wish.hole}: give the picture that it is in with --image")
     if wish.image is None:

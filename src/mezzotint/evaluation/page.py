@@ -1,7 +1,7 @@
 """A report as one HTML file: no other file, no request, no script; for screen, phone and paper."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -34,18 +34,29 @@ def page(report: "Report", pictures: Pictures) -> str:
         page_parts.classes(report.classes),
         page_parts.confusion(report.confusion, report.confusion_names),
         page_parts.memorised(report.memorisation, pictures),
-        page_parts.section("Curves", *map(_figure, pictures.charts)),
+        page_parts.section("Curves", *map(page_parts.figure, pictures.charts)),
         _remarks(report),
         _again(report),
     ]
-    title = escape(one_line(report.title))
+    return document(report.title, verdict(report), sections, _warned(report))
+
+
+def document(title: str, verdict: str, sections: Sequence[str], warned: str = "") -> str:
+    """Return a whole page.
+
+    Args:
+        title, verdict: plain text.
+        sections: HTML; empty ones are left out.
+        warned: HTML below the verdict.
+    """
+    title = escape(one_line(title))
     body = "\n".join(each for each in sections if each)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>\n{_STYLE.read_text('utf-8')}</style>\n</head>\n<body>\n"
-        f'<header>\n<h1>{title}</h1>\n<p class="verdict">{escape(verdict(report))}</p>\n'
-        f"{_warned(report)}</header>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f'<header>\n<h1>{title}</h1>\n<p class="verdict">{escape(verdict)}</p>\n'
+        f"{warned}</header>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -117,10 +128,6 @@ def _warned(report: "Report") -> str:
     return f'<p class="warn">There {what}; <a href="#remarks">read before quoting</a>.</p>\n'
 
 
-def _figure(chart: str) -> str:
-    return f"<figure>{chart.strip()}</figure>"
-
-
 def _remarks(report: "Report") -> str:
     warnings = [
         f'<li class="warn"><strong>Warning.</strong> {escape(w)}</li>' for w in report.warnings
@@ -138,4 +145,4 @@ def _again(report: "Report") -> str:
     return page_parts.section("Make it again", known or "<p>The command is not recorded.</p>", note)
 
 
-__all__ = ["PairPicture", "Pictures", "page", "reaches", "verdict"]
+__all__ = ["PairPicture", "Pictures", "document", "page", "reaches", "verdict"]

@@ -68,6 +68,11 @@ def _kind(column: Column) -> str:
     return f' class="{column.kind}"' if column.kind else ""
 
 
+def figure(chart: str) -> str:
+    """Return an SVG as a figure."""
+    return f"<figure>{chart.strip()}</figure>"
+
+
 def scrolling(wide: str, label: str) -> str:
     """Return a box that scrolls sideways, by keyboard too."""
     return (

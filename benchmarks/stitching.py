@@ -1,0 +1,272 @@
+"""The pictures and tables of docs/accelerate.md: stitching beside fewer steps; two seeds each.
+
+    python benchmarks/stitching.py emoji --pictures     # same seeds, fractions 0 to 1
+    python benchmarks/stitching.py emoji                # draws what is missing, and measures
+    python benchmarks/stitching.py emoji --write        # and puts the tables into docs/
+
+A stopped run goes on where it was: samples lie in shards, figures are made once and kept in
+benchmarks/results. Times are ratios to the whole model, measured in turn with it on this machine.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from kept import kept
+from pages import cell, markdown, put
+
+import mezzotint
+from mezzotint import bench, config
+from mezzotint.data.draw import grid
+from mezzotint.data.write import save_png
+from mezzotint.diffusion.allocation import Rule
+from mezzotint.draws import Draws
+from mezzotint.evaluation.choices import Choices, class_shares, trained_on
+from mezzotint.evaluation.sources import open_source
+from mezzotint.noise import mix
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "accelerate.md"
+PAIRS: Final = {
+    "emoji": ("emoji-dit", "emoji-dit-tiny"),
+    "prints": ("prints-dit", "prints-dit-tiny"),
+}
+SEEDS = (0, 1_000_000)
+STEPS, COUNT = 50, 5_000
+FRACTIONS = tuple(k / 10 for k in range(11))
+FEWER = (45, 40, 35, 30, 25, 20, 15, 10, 5)
+"""Steps of the whole model alone: enough to read off its distance at the time of any fraction."""
+CLASSES = ("face", "animal", "flag", "heart", "clock", "plant")
+
+
+@dataclass(frozen=True)
+class Reversed:
+    """The large model first, then the small one; fractions are those of the usual order."""
+
+    def __call__(self, fractions: Any, clock: torch.Tensor) -> list[int]:
+        count = round(fractions[0] * len(clock))
+        return [1] * (len(clock) - count) + [0] * count
+
+    def timesteps(self, num_steps: int) -> torch.Tensor:
+        return torch.arange(num_steps, 0, -1.0)
+
+
+@dataclass(frozen=True)
+class Interleaved(Reversed):
+    """The small model's steps spread evenly over the whole way."""
+
+    def __call__(self, fractions: Any, clock: torch.Tensor) -> list[int]:
+        ends = [int(k * fractions[0]) for k in range(1, len(clock) + 1)]
+        return [int(end == before) for before, end in zip([0, *ends], ends, strict=False)]
+
+
+@dataclass(frozen=True)
+class Fading(Reversed):
+    """The small model with a probability that falls from 2 r to 0, where r is its fraction."""
+
+    def __call__(self, fractions: Any, clock: torch.Tensor) -> list[int]:
+        drawn = torch.rand(len(clock), generator=torch.Generator().manual_seed(mix(len(clock))))
+        falling = 2 * fractions[0] * (1 - (torch.arange(len(clock)) + 0.5) / len(clock))
+        return (drawn >= falling).int().tolist()
+
+
+ORDERS: Final[dict[str, Rule | None]] = {
+    "small to large": None,
+    "probability falling": Fading(),
+    "interleaved": Interleaved(),
+    "large to small": Reversed(),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way of drawing with a pair."""
+
+    fraction: float
+    steps: int = STEPS
+    order: str = "small to large"
+
+    @property
+    def name(self) -> str:
+        start = self.order.replace(" ", "-")
+        return f"{start}-{self.fraction:g}-steps-{self.steps}"
+
+    def model(self, pair: str) -> mezzotint.Generator:
+        large, small = (mezzotint.load(name) for name in PAIRS[pair])
+        large = large.with_sampling(steps=self.steps)
+        if self.fraction == 0:
+            return large
+        rule = ORDERS[self.order]
+        options = {} if rule is None else {"rule": rule}
+        return large.stitch_with(small, self.fraction, **options)  # type: ignore[arg-type]
+
+
+WHOLE = Row(0)
+STITCHED = [Row(fraction) for fraction in FRACTIONS]
+ALONE = [Row(0, steps=steps) for steps in FEWER]
+ORDERED = [Row(0.5, order=order) for order in ORDERS]
+
+
+@dataclass(frozen=True)
+class Study:
+    """The rows of a pair, drawn and measured under one protocol.
+
+    Attributes:
+        pair: of PAIRS.
+        root: where samples and features lie.
+        count: samples of a row.
+        batch: images at a time.
+        bf16: compute in bfloat16.
+    """
+
+    pair: str
+    root: Path
+    count: int = COUNT
+    batch: int = 64
+    bf16: bool = False
+
+    def made(self, row: Row) -> mezzotint.Generator:
+        return row.model(self.pair).to("cpu", autocast=torch.bfloat16 if self.bf16 else None)
+
+    def figures(self, row: Row, seed: int) -> dict[str, Any]:
+        """Return what is kept of a row, or draw and measure it."""
+        made = self.made(row)
+        of = {
+            "weights": made.digest,
+            "sampling": config.dump(made.sampling),
+            "order": row.order,
+            "seed": seed,
+            "count": self.count,
+            "bf16": self.bf16,
+        }
+        name = f"stitching/{self.pair}/{row.name}-seed-{seed}"
+        return kept(name, of, lambda: self._measured(made, row, seed))
+
+    def _measured(self, made: mezzotint.Generator, row: Row, seed: int) -> dict[str, Any]:
+        training, _, why = trained_on(made.tree)
+        if training is None:
+            raise SystemExit(f"{self.pair}: {why}")
+        folder = self.root / self.pair / f"{row.name}-seed-{seed}"
+        shares = class_shares(training, made.classes)
+        draws = Draws(made, row.name, folder / "samples", self.count, seed, self.batch, shares)
+        draws.open()
+        for _ in draws.draw():
+            pass
+        samples = open_source(str(draws.folder))
+        evaluator = Choices(cache=self.root / "features").evaluator(samples, training)
+        result = evaluator.report(samples, title=f"{self.pair}, {row.name}, seeds from {seed}")
+        assert result is not None
+        result[0].write(folder, result[1])
+        return {
+            "values": {score.name: score.value for score in result[0].scores},
+            "floors": {score.name: score.floor for score in result[0].scores},
+        }
+
+    def times(self, rows: list[Row], rounds: int) -> dict[Row, float]:
+        """Return the time of each row as a part of the whole model's, measured in pairs."""
+        return {row: self._time(row, rounds) for row in rows}
+
+    def _time(self, row: Row, rounds: int) -> float:
+        made, whole = self.made(row), self.made(WHOLE)
+        of = {"weights": made.digest, "sampling": config.dump(made.sampling), "bf16": self.bf16}
+        of |= {"batch": self.batch, "rounds": rounds}
+        jobs = {name: job(each, self.batch) for name, each in (("row", made), ("whole", whole))}
+
+        def ratio() -> dict[str, Any]:
+            found = bench.paired(jobs["row"], jobs["whole"], rounds)
+            return {"ratio": found, "machine": bench.machine()}
+
+        return float(kept(f"stitching/{self.pair}/time-{row.name}", of, ratio)["ratio"])
+
+    def table(self, rows: list[Row], rounds: int) -> Iterator[list[str]]:
+        """Yield the lines of a table."""
+        timed = self.times(rows, rounds)
+        found = {row: [self.figures(row, seed)["values"] for seed in SEEDS] for row in rows}
+        first = found[rows[0]][0]
+        shown = [n for n in first if n.startswith("FD") or n in {"precision", "recall"}]
+        shown += ["class accuracy"] if "class accuracy" in first else []
+        yield ["", "fraction", "steps", "time", "speed-up", *shown]
+        for row, values in found.items():
+            yield [
+                row.order if row.fraction else "large alone",
+                f"{row.fraction:g}",
+                str(row.steps),
+                f"{timed[row]:.2f}",
+                f"{1 / timed[row]:.2f}",
+                *(cell([each[name] for each in values]) for name in shown),
+            ]
+
+
+def job(made: mezzotint.Generator, batch: int) -> Any:
+    labels = [k % max(1, len(made.classes)) for k in range(batch)]
+    return lambda: list(made.stream(labels, list(range(batch)), batch=batch))
+
+
+@torch.no_grad()
+def agreement(pair: str, images: int = 32) -> Iterator[list[str]]:
+    """Yield how alike the two models' noise is along the large one's way, as table lines."""
+    large, small = (mezzotint.load(name) for name in PAIRS[pair])
+    large = large.with_sampling(steps=STEPS, sampler="ddim", guidance=1.0)
+    labels, seeds = [k % len(large.classes) for k in range(images)], list(range(images))
+    y = torch.tensor(labels)
+    path, where = large.denoiser.path, torch.linspace(1, 0, STEPS + 1, dtype=torch.float64)
+    yield ["t", "cosine of the noise", "distance of the clean images, relative"]
+    for step, t in zip(large.steps(labels, seeds), where[1:].tolist(), strict=True):
+        if round(t * STEPS) % 5 or t == 0:
+            continue
+        times = torch.full((images,), t, dtype=torch.float64)
+        ours, theirs = (each.denoiser(step.x, times, y) for each in (large, small))
+        assert path == small.denoiser.path
+        cosine = torch.cosine_similarity(ours.eps.flatten(1), theirs.eps.flatten(1)).mean()
+        gap = (ours.x0 - theirs.x0).flatten(1).norm(dim=1) / ours.x0.flatten(1).norm(dim=1)
+        yield [f"{t:.1f}", f"{float(cosine):.4f}", f"{float(gap.mean()):.3f}"]
+
+
+def pictures(pair: str, steps: int) -> Path:
+    """Draw the same seeds with fractions 0 to 1, a row a class and a column a fraction."""
+    first = WHOLE.model(pair)
+    classes = [name for name in CLASSES if name in first.classes] or list(first.classes[:6])
+    columns = [replace(row, steps=steps).model(pair).sample(classes, seeds=3) for row in STITCHED]
+    images = torch.stack(columns, dim=1).flatten(0, 1)
+    path = ROOT / "docs" / "images" / f"stitching-{pair}.png"
+    save_png(path, grid(images, columns=len(columns), names=classes, magnify=2))
+    return path
+
+
+def main() -> None:
+    """Make the rows of a pair, print their tables, and write them into the page if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pair", choices=PAIRS)
+    parser.add_argument("--pictures", action="store_true", help="only draw the trajectory pictures")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/")
+    parser.add_argument("--part", choices=("fractions", "order", "agreement"), help="one table")
+    parser.add_argument("--root", type=Path, default=ROOT / "runs" / "stitching")
+    parser.add_argument("--count", type=int, default=COUNT, help="samples of a row")
+    parser.add_argument("--steps", type=int, default=20, help="of the pictures")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5, help="of each pair of timings")
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    if asked.pictures:
+        print(pictures(asked.pair, asked.steps))
+        return
+    study = Study(asked.pair, asked.root, asked.count, asked.batch, asked.bf16)
+    parts = {
+        "fractions": lambda: list(study.table([*STITCHED, *ALONE], asked.rounds)),
+        "order": lambda: list(study.table([WHOLE, *ORDERED], asked.rounds)),
+        "agreement": lambda: list(agreement(asked.pair)),
+    }
+    for part, lines in parts.items():
+        if asked.part in {None, part}:
+            text = markdown(lines())
+            print(text, flush=True)
+            if asked.write:
+                put(PAGE, f"stitching-{asked.pair}-{part}", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The best sampling settings for a time budget, searched for and measured on this machine."""
