@@ -108,7 +108,7 @@ class Denoised:
         t: the noise level.
     """
 
-    t: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    t: Annotated[float, Field(gt=0, lt=1)] = 0.3
 
     def of(self, pieces: Pieces) -> Prior:
         """Return the prior."""
@@ -225,7 +225,8 @@ class Walk(Config):
     """How a chain walks.
 
     Presets name the paper's variants in the form of the released code, which normalises the step
-    and clips codes; `gate` is the plain equation with coefficients that suit small networks.
+    and clips codes; `gate` is the plain equation with coefficients that suit small networks, and
+    `denoiser` the modern form, with coefficients found by looking at a small model of emoji.
 
     Attributes:
         steps: of a chain.
@@ -256,7 +257,7 @@ class Walk(Config):
         },
         "denoiser": {
             "steps": 100,
-            "weights": asdict(Weights.langevin(2e-4, 0.1)),
+            "weights": {"prior": 0.1, "condition": 10.0, "noise": 0.03},
             "prior": "denoiser",
             "stride": "plain",
             "reading": "log-softmax",

@@ -19,7 +19,7 @@ from mezzotint import config
 from mezzotint.classifier import Classifier
 from mezzotint.diffusion.conditions import Hole, Together, Towards, Unit
 from mezzotint.diffusion.critics import Critic, Through
-from mezzotint.diffusion.langevin import Langevin, Link, Weights
+from mezzotint.diffusion.langevin import Langevin, Link
 from mezzotint.diffusion.priors import Once
 from mezzotint.errors import ConfigError, DataError
 from mezzotint.noise import SeededNoise
@@ -117,14 +117,14 @@ class Walker:
         walk, hole, whole = self.sampling, self.hole, Once(self.generator)
         view = whole if hole is None else _Filled(whole, hole)
         critics: list[Critic] = [self._critic(each, view) for each in self.asked]
-        weights = [walk.weights.condition * each.weight for each in self.asked]
-        if hole is not None:
+        e2, shares = walk.weights.condition, [each.weight for each in self.asked]
+        if hole is not None:  # what stands around has a weight of its own, e4, beside e2
             critics.append(Through(whole, hole.around))
-            weights.append(walk.around)
+            e2, shares = 1.0, [*(e2 * share for share in shares), walk.around]
         return Langevin(
             prior=walk.prior.of(self.pieces._replace(view=view)),
-            critic=Together(critics, weights),
-            weights=Weights(walk.weights.prior, 1.0, walk.weights.noise),
+            critic=Together(critics, shares),
+            weights=replace(walk.weights, condition=e2),
             stride=walk.stride,
             bounds=walk.bounds.of(self.pieces),
             restart=walk.restart,
