@@ -29,7 +29,7 @@ def photo(tmp_path):
 def test_classes_of_the_models_own_encoder(cli: Cli, made, tmp_path):
     out = tmp_path / "o"
     arguments = ["--class", "3,7", "--count", 2, "--steps", 3, "--film", "--json"]
-    done = cli("sample", made.folder, "--ppgn", *arguments, "--out", out)
+    done = cli("sample", made.folder, *arguments, "--out", out)  # of itself: it is a PPGN model
     assert done.code == 0, done.err
     assert json.loads(done.out)["count"] == 4
     assert sorted(pixels(out)) == [
@@ -119,7 +119,6 @@ def test_mistakes_get_one_line(cli: Cli, made, model, photo, tmp_path):
         ),
         ([run, "--ppgn", "--image", photo, "--hole", tmp_path / "black.png"], "the hole is empty"),
         ([run, "--ppgn", "--image", tmp_path / "none.png"], "none.png: cannot be read"),
-        ([run], "a ppgn model, but a diffusion model is wanted here"),
         ([model, "--ppgn"], "nothing is asked for"),
         ([model, "--unit", "hidden.0:1"], "--unit is for chains in code space; add --ppgn"),
         (["digits-judge", "--ppgn"], "digits-judge: no code space to walk on"),

@@ -52,9 +52,9 @@ def test_a_published_size_has_its_parameters_its_cost_and_its_output(name):
 
 
 def test_the_preset_is_the_published_shape():
-    given = {"size": (256, 256), **UpconvolutionConfig.PRESETS["caffenet"]}
+    given = {"code": 4096, "size": (256, 256), **UpconvolutionConfig.PRESETS["caffenet"]}
     assert config.build(UpconvolutionConfig, given) == published("noiseless_joint_generator")
-    prior = CodeAutoencoderConfig(**CodeAutoencoderConfig.PRESETS["ppgn-h"])
+    prior = CodeAutoencoderConfig(code=4096, **CodeAutoencoderConfig.PRESETS["ppgn-h"])
     with torch.device("meta"):
         layers = [each for each in prior.build() if isinstance(each, torch.nn.Linear)]
     assert [each.out_features for each in layers] == [2048, 1024, 500, 1024, 2048, 4096]

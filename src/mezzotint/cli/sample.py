@@ -79,6 +79,7 @@ def sample(
     asked = shared.every(classes)
     wish = walking.Wish(critic, unit or [], image, hole, asked is not None)
     chosen: Any
+    ppgn = ppgn or walking.walks(drawing.source)
     if ppgn:
         walking.check(drawing, guidance)
         chosen = walking.walker(drawing, device, wish, settings, steps)

@@ -62,6 +62,21 @@ def check(drawing: "Drawing", guidance: float | None) -> None:
         raise ConfigError("--stitch: not with --ppgn, whose chains have no time to be cut")
 
 
+def walks(model: str) -> bool:
+    """Tell whether a model's folder says that chains are all that it is for."""
+    from mezzotint import checkpoint, config, kinds
+    from mezzotint.plugged.model import PluggedConfig
+
+    path = checkpoint.zoo().get(model, Path(model)) / checkpoint.CONFIG
+    if not path.is_file():
+        return False
+    try:
+        kind = config.read(path).get("model", {}).get("kind")
+    except (ConfigError, AttributeError):  # whoever opens it says what is wrong with it
+        return False
+    return kind in kinds.names("model") and kinds.find("model", kind) is PluggedConfig
+
+
 def walker(
     drawing: "Drawing",
     device: str,

@@ -24,7 +24,7 @@ class CodeAutoencoderConfig(Config):
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "ppgn-h": {"code": 4096, "hidden": (2048, 1024, 500, 1024, 2048)}
+        "ppgn-h": {"hidden": (2048, 1024, 500, 1024, 2048)}
     }
 
     code: int = Field(default=0, ge=0)

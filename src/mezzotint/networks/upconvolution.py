@@ -51,7 +51,6 @@ class UpconvolutionConfig(CodeGeneratorConfig):
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "caffenet": {
-            "code": 4096,
             "hidden": (4096, 4096),
             "first": 256,
             "stages": ((256, 512), (256, 256), (128, 128), (64, 0), (32, 0), (0, 0)),

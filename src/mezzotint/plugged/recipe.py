@@ -55,7 +55,7 @@ class PluggedRecipe(Recipe):
         "progress: {0}/metrics.jsonl and {0}/samples; held_out_accuracy there says how many "
         "images the encoder still knows once they have come back"
     )
-    NEXT = "mezzotint sample {0} --ppgn"
+    NEXT = "mezzotint sample {0}"
 
     model: Annotated[InstanceOf[PluggedConfig], part("model")]
     train: PluggedPlan

@@ -181,16 +181,16 @@ class Playing:
         """Return the generator's loss of each image, and what all players are trained by."""
         fooled = softplus(-played.judged.float())
         found = (softplus(-played.real.float()) + softplus(played.fake.float())).mean()
-        each = back.weighted(self.terms).float() + self.terms.adversarial * fooled
+        each = back.weighted(self.terms) + self.terms.adversarial * fooled
         ratio = float(found.detach() / fooled.detach().mean().clamp_min(1e-12))
         total = each.mean() * float(ratio <= PAUSES[1]) + found * float(ratio >= PAUSES[0])
         if played.codes is not None:
-            total = total + _gap(played.codes.float(), clean.float()).mean()
+            total = total + _gap(played.codes, clean).mean()
         return each, total
 
 
 def _gap(one: Float[Tensor, "b ..."], other: Float[Tensor, "b ..."]) -> Float[Tensor, "b"]:
-    return (one - other).square().flatten(1).mean(1)
+    return (one.float() - other.float()).square().flatten(1).mean(1)
 
 
 __all__ = ["Encoder", "Jitter", "Playing", "Reconstructed", "Terms", "shaken"]
