@@ -11,30 +11,36 @@ Fréchet distance is in V's features, so it compares within a seed only.
 import argparse
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from kept import kept
 from pages import markdown, put
+from PIL import Image
 from torch import Tensor
 from trials import trained
 
 from mezzotint import classifier, config, recipe
 from mezzotint.classifier import Classifier
+from mezzotint.data.draw import grid
 from mezzotint.data.embedded import Digits
+from mezzotint.data.write import save_png
 from mezzotint.evaluation.frechet import frechet
 from mezzotint.evaluation.moments import Moments
 from mezzotint.plugged import model as plugged
-from mezzotint.plugged.opening import asking
+from mezzotint.plugged.opening import HiddenUnit, asking
 from mezzotint.plugged.opening import recipe as walk_of
+from mezzotint.plugged.walker import Walker
 from mezzotint.tokenizers.base import floats, pixels
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "ppgn.md"
 SEEDS = (0, 1, 2)
 CLASSES, EACH = 10, 30
+UNITS = (3, 17, 31)
+"""Hidden units that are shown; they were not chosen."""
 SAMPLERS: Mapping[str, Sequence[str]] = {
     "DGN-AM (0, 1, 0)": ("preset=gate", "prior=none", "weights.prior=0"),
     "noise only (0, 1, 0.05)": ("preset=gate", "prior=none", "weights={prior: 0, noise: 0.05}"),
@@ -149,11 +155,48 @@ def gate(found: Sequence[dict[str, dict[str, Any]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def pictures(plan: Plan, folder: Path) -> None:
+    """Draw what classes, hidden units and holes give with the first seed's networks."""
+    folders = plan.networks(SEEDS[0])
+    made = plugged.load(folders[0])
+    guided = asking(made.walker, str(folders[1]))
+    asked = [
+        ("a class, the released form", ("preset=noiseless-joint",), guided),
+        ("a class, the plain equation", (), guided),
+        *(
+            (f"hidden unit {unit}", (), asking(made.walker, None, (HiddenUnit("hidden.0", unit),)))
+            for unit in UNITS
+        ),
+    ]
+    rows: list[Tensor] = []
+    for name, settings, walker in asked:
+        walker = walker.walking(walk_of(made.sampling, list(settings), {}))
+        labels = range(CLASSES) if name.startswith("a class") else [0] * CLASSES
+        rows += next(walker.stream(list(labels), list(range(CLASSES)), batch=CLASSES))
+    names = [name for name, _, _ in asked]
+    save_png(folder / "ppgn.png", grid(torch.stack(rows), columns=CLASSES, names=names, magnify=5))
+    save_png(folder / "ppgn-holes.png", holes(guided.walking(made.sampling)))
+
+
+def holes(walker: Walker) -> Image.Image:
+    """Draw held-out pictures, what is cut out of them, and what each class puts there."""
+    held, mask = Digits().held_out(), torch.zeros(1, 8, 8)
+    mask[:, 2:6, 2:6] = 1
+    rows: list[Tensor] = []
+    for label in range(0, CLASSES, 3):
+        image = held.pixels[held.labels == label][0]
+        filled = replace(walker, photo=floats(image[None])[0], mask=mask)
+        cut = torch.where(mask.bool(), 128, image).to(torch.uint8)
+        rows += [image, cut, *next(filled.stream(list(range(CLASSES)), [0] * CLASSES))]
+    return grid(torch.stack(rows), columns=CLASSES + 2, magnify=5)
+
+
 def main() -> None:
     """Train what is missing, or write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--train", action="store_true", help="only train what is missing")
     parser.add_argument("--write", action="store_true", help="put the table into the page")
+    parser.add_argument("--pictures", action="store_true", help="only draw docs/images/ppgn*.png")
     parser.add_argument("--root", type=Path, default=ROOT / "runs" / "ppgn")
     parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
@@ -165,6 +208,9 @@ def main() -> None:
     for seed in SEEDS[: asked.seeds]:
         plan.networks(seed)
     if asked.train:
+        return
+    if asked.pictures:
+        pictures(plan, ROOT / "docs" / "images")
         return
     found = [measured(plan, seed) for seed in SEEDS[: asked.seeds]]
     table = f"{markdown(list(rows(found)))}\n{gate(found)}"

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from mezzotint.diffusion.critics import Critic
+from mezzotint.diffusion.critics import Critic, check_place
 from mezzotint.errors import DataError
 
 Temperature = Annotated[float, Field(gt=0)]
@@ -100,8 +100,10 @@ class Unit:
         """Return log p of each row's unit, among the units at its place.
 
         Raises:
+            ConfigError: the network stands on another device, or computes in another dtype.
             DataError: there is no such unit or place, or the layer is neither a vector nor a map.
         """
+        check_place(self.network, x)
         activations = self._at_place(self.network(x))
         if int(y.max()) >= activations.shape[1]:
             raise DataError(

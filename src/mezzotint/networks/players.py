@@ -125,6 +125,11 @@ class Players(nn.Module):
         self.register_buffer("lowest", torch.zeros(config.code))
         self.register_buffer("highest", torch.zeros(config.code))
 
+    def parties(self) -> list[list[nn.Parameter]]:
+        """Return what each player learns by, whose gradients are clipped apart."""
+        whole = (self.generator, self.discriminator, self.autoencoder)
+        return [[p for p in m.parameters() if p.requires_grad] for m in whole if m is not None]
+
     @torch.no_grad()
     def see(self, codes: Float[Tensor, "b n"]) -> None:
         """Widen the range of the codes by these."""

@@ -172,21 +172,23 @@ class Playing:
                 noisy = shaken(clean, self.corruption, noise)
             played = self.players(codes, x, noisy)
             back = Reconstructed.of(self.encoder, played.images, x)
-        each, total = self._losses(played, back, clean)
-        return Loss(total, each.detach(), batch.y.cpu())
+        return self._scored(played, back, clean, batch)
 
-    def _losses(
-        self, played: Played, back: Reconstructed, clean: Float[Tensor, "b n"]
-    ) -> tuple[Float[Tensor, "b"], Float[Tensor, ""]]:
+    def _scored(
+        self, played: Played, back: Reconstructed, clean: Float[Tensor, "b n"], batch: Batch
+    ) -> Loss:
         """Return the generator's loss of each image, and what all players are trained by."""
         fooled = softplus(-played.judged.float())
-        found = (softplus(-played.real.float()) + softplus(played.fake.float())).mean()
+        rival = (softplus(-played.real.float()) + softplus(played.fake.float())).mean()
         each = back.weighted(self.terms) + self.terms.adversarial * fooled
-        ratio = float(found.detach() / fooled.detach().mean().clamp_min(1e-12))
-        total = each.mean() * float(ratio <= PAUSES[1]) + found * float(ratio >= PAUSES[0])
+        ratio = float(rival.detach() / fooled.detach().mean().clamp_min(1e-12))
+        total = each.mean() * float(ratio <= PAUSES[1]) + rival * float(ratio >= PAUSES[0])
+        parts = {"image": back.image, "maps": back.maps, "fooled": fooled, "rival": rival}
         if played.codes is not None:
-            total = total + _gap(played.codes, clean).mean()
-        return each, total
+            parts["autoencoder"] = _gap(played.codes, clean)
+            total = total + parts["autoencoder"].mean()
+        means = {name: value.detach().mean() for name, value in parts.items()}
+        return Loss(total, each.detach(), batch.y.cpu(), means)
 
 
 def _gap(one: Float[Tensor, "b ..."], other: Float[Tensor, "b ..."]) -> Float[Tensor, "b"]:
