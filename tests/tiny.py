@@ -46,6 +46,22 @@ CLASSIFIER: dict[str, Any] = {
         "augmentations": ["mirrored", "affine", "colour", {"kind": "cutout", "side": 0.3}],
     },
 }
+TOKENIZER: dict[str, Any] = {
+    "model": {
+        "kind": "tokenizer",
+        "network": {
+            "kind": "vitok",
+            "patch": 2,
+            "latent_channels": 4,
+            "encoder": {"width": 16, "depth": 1, "heads": 2},
+            "decoder": {"width": 16, "depth": 1, "heads": 2},
+        },
+    },
+    "data": TREE["data"],
+    "train": {**TREE["train"], "augmentations": ["mirrored"], "measured": 64},
+}
+"""16 tokens of 4 floats for 8 x 8 digits."""
+RIVAL: dict[str, Any] = {"share": 0.02, "lecam": 0.1, "warmup": 4, "starts": 2, "ramp": 5}
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
 

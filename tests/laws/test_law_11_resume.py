@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.tiny import CLASSIFIER, TREE, finish, tiny
+from tests.tiny import CLASSIFIER, RIVAL, TOKENIZER, TREE, finish, tiny
 
 CLASSIFIERS = {
     "classifier": (),
@@ -37,11 +37,21 @@ def everything(run):
     return run.network.state_dict() | run.ema.state() | moments
 
 
+TOKENIZERS = {
+    "tokenizer": (),
+    "tokenizer with a rival, cut into pieces": (
+        f"train.adversarial={RIVAL}",
+        "train.freeze=true",
+        "train.accumulate=2",
+        "train.pixel=huber",
+    ),
+}
 RUNS = [(TREE, each) for each in SETTINGS.values()]
 RUNS += [(CLASSIFIER, each) for each in CLASSIFIERS.values()]
+RUNS += [(TOKENIZER, each) for each in TOKENIZERS.values()]
 
 
-@pytest.mark.parametrize(("tree", "settings"), RUNS, ids=[*SETTINGS, *CLASSIFIERS])
+@pytest.mark.parametrize(("tree", "settings"), RUNS, ids=[*SETTINGS, *CLASSIFIERS, *TOKENIZERS])
 def test_a_run_in_two_parts_is_the_run_in_one(tmp_path, tree, settings):
     whole = tiny(tmp_path / "whole", *settings, tree=tree)
     whole.open()

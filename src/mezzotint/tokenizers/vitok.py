@@ -269,7 +269,9 @@ class ViTok(Autoencoder):
         height, width = x.shape[2] // config.frames, x.shape[3]
         whole = height % config.patch == 0 and width % config.patch == 0
         fixed = config.table is not None and (height, width) != (config.size, config.size)
-        if x.shape[2] % config.frames or not whole or fixed:
+        # Frames are square here: else a clip of another length could pass for one of other rows.
+        length = config.frames > 1 and (x.shape[2] % config.frames != 0 or height != width)
+        if length or not whole or fixed:
             clip = f"clips of {config.frames} frames, each" if config.frames > 1 else "images of"
             sides = config.size if fixed else f"multiples of {config.patch}"
             raise DataError(
