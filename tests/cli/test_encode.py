@@ -36,6 +36,8 @@ def test_images_are_encoded_once_and_trained_on(cli: Cli, tmp_path):
     said = json.loads(done.out)
     assert (said["images"], said["held_out"], said["item"]) == (1438, 359, "8 x 4 x 4 F16")
     before = content(out)
+    shown = json.loads(cli("show", out, "--json").out)
+    assert (shown["images"], shown["manifest"]["shards"]) == (1438, 2)
     again = cli(*arguments)
     assert again.code == 0, again.err
     assert "2 of 2 files are there and whole" in again.err
