@@ -10,10 +10,9 @@ from torch import nn
 from mezzotint.classifier import Classifier, ClassifierConfig
 from mezzotint.config import part
 from mezzotint.data.images import Images
-from mezzotint.errors import ConfigError
 from mezzotint.networks.classifier import ClassifierNetwork
 from mezzotint.recipe_base import Recipe
-from mezzotint.tokenizers.base import Tokenizer, continuous
+from mezzotint.tokenizers.base import continuous
 from mezzotint.training.objectives import Classifying
 from mezzotint.training.plan import ClassifyingPlan
 from mezzotint.training.watch import accuracy
@@ -33,19 +32,13 @@ class ClassifierRecipe(Recipe):
         """Return the loss of a network that this recipe describes."""
         return Classifying(
             network,
-            self._tokenizer(),
+            self.pictured(continuous(self.tokenizer.build())),
             self.model.network.num_classes,
             self.train.augmentations,
             self.train.smoothing,
             device,
             self.train.autocast(device),
         )
-
-    def _tokenizer(self) -> Tokenizer:
-        built = continuous(self.tokenizer.build())
-        if self.data.through(built) is not built:
-            raise ConfigError("data: a classifier is trained on images, not on a latent cache")
-        return built
 
     def held_out(self, network: nn.Module, device: torch.device, images: Images) -> dict[str, Any]:
         """Return loss and accuracy on held-out images."""

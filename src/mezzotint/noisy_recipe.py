@@ -11,6 +11,7 @@ from mezzotint.config import part
 from mezzotint.data.images import Images, spread
 from mezzotint.noisy import NoisyClassifier, NoisyClassifierConfig
 from mezzotint.recipe_base import Recipe
+from mezzotint.tokenizers.base import continuous
 from mezzotint.training.noisy import NoisyClassifying, NoisyPlan
 
 
@@ -31,7 +32,7 @@ class NoisyRecipe(Recipe):
         """Return the loss of a network that this recipe describes."""
         return NoisyClassifying(
             network=network,
-            tokenizer=self.tokenizer.build(),
+            tokenizer=self.pictured(continuous(self.tokenizer.build())),
             classes=self.model.network.num_classes,
             augmentations=self.train.augmentations,
             smoothing=self.train.smoothing,

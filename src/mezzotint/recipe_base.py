@@ -13,7 +13,7 @@ from mezzotint.card import Product
 from mezzotint.config import Config, part
 from mezzotint.data.images import Data, Images
 from mezzotint.errors import ConfigError
-from mezzotint.tokenizers.base import LatentSpec, TokenizerConfig
+from mezzotint.tokenizers.base import LatentSpec, Tokenizer, TokenizerConfig
 from mezzotint.training.lasting import lasting
 from mezzotint.training.objectives import Objective
 from mezzotint.training.plan import TrainPlan
@@ -50,6 +50,16 @@ class Recipe(Config):
     def heir(self, network: nn.Module) -> nn.Module:
         """Return what of a network takes over another model's weights."""
         return network
+
+    def pictured(self, tokenizer: Tokenizer) -> Tokenizer:
+        """Return the tokenizer of a run that has to see pictures.
+
+        Raises:
+            ConfigError: its data are latents.
+        """
+        if self.data.through(tokenizer) is not tokenizer:
+            raise ConfigError("data: this model is trained on images, not on a latent cache")
+        return tokenizer
 
     @classmethod
     def filled_model(

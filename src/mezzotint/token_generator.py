@@ -82,7 +82,7 @@ class MaskedConfig(Config):
         head: from features to tokens.
     """
 
-    network: Annotated[InstanceOf[NetworkConfig | TokenConfig], part("network")]
+    network: Annotated[InstanceOf[NetworkConfig] | InstanceOf[TokenConfig], part("network")]
     head: Annotated[HeadPart, part("head")]
 
     def build(self) -> "TokenModel":

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mezzotint.config import part
-from mezzotint.data.images import Images
+from mezzotint.data.images import Images, mirrored
 from mezzotint.errors import ConfigError
 from mezzotint.masked.curves import Flat
 from mezzotint.recipe_base import Recipe
@@ -57,12 +57,13 @@ class MaskedRecipe(Recipe):
         return MaskedTokens(
             network,
             self.model.head.on(inner),
-            self.tokenizer.build(),
+            self.data.through(self.tokenizer.build()),
             inner.tokens,
             plan.masking,
             plan.drop,
             self.model.network.num_classes,
             flip=plan.flip,
+            mirror=self.data.mirror() if plan.flip else mirrored,
             device=device,
             autocast=plan.autocast(device),
         )

@@ -83,6 +83,7 @@ class TokenizerRecipe(Recipe):
     def objective(self, network: nn.Module, device: torch.device) -> Reconstructing:
         """Return the loss of a network that this recipe describes."""
         plan = self.train
+        self.pictured(self.tokenizer.build())
         apart = None if plan.perceptual is None else plan.perceptual.to(device)
         return Reconstructing(
             network,

@@ -13,6 +13,7 @@ from mezzotint.data.npz import open_npz, open_statistics
 from mezzotint.evaluation.report import Report
 from mezzotint.tokenizers.base import Pixels
 from tests.evaluating import pictures, save_folder, save_npz
+from tests.tokenizers import tiny_kl, tiny_vq
 
 NAMES = ("cat", "dog", "red fox")
 
@@ -121,6 +122,31 @@ def test_reconstructions_in_pairs(cli, tmp_path, real, judge, space):
         *("--out", tmp_path / "other"),
     )
     assert "20 reconstructions of 60 originals" in outcome.err
+
+
+def test_a_tokenizer_is_judged_on_images(cli, tmp_path, real, judge, space):
+    common = ("--features", judge, "--judge", "none", "--json")
+    out = tmp_path / "report"
+    outcome = cli("evaluate", "--reconstruct", tiny_kl(), real, "--out", out, *common)
+    assert outcome.code == 0, outcome.err
+    values = json.loads(outcome.out)
+    assert values["verdict"].startswith("This tokenizer does not fit these images: PSNR is ")
+    assert f"rFD-{space}" in values
+    report = Report.read(out / "report.json")
+    assert {row.name for row in report.classes if row.psnr is not None} == set(NAMES)
+    assert report.memorisation is None
+    assert report.verdict == values["verdict"]
+    html = (out / "report.html").read_text("utf-8")
+    assert "The worst by PSNR: what came back, with its original on the right." in html
+    assert "PSNR, dB" in html
+    tokens = cli("evaluate", "--reconstruct", tiny_vq(), real, "--out", tmp_path / "t", *common)
+    assert tokens.code == 0, tokens.err
+    two = cli("evaluate", "--reconstruct", tiny_kl(), real, real, "--out", tmp_path / "x")
+    assert "wants one folder of images" in one_line(two)
+    odd = save_npz(tmp_path / "odd.npz", pictures(6, size=7))
+    wrong = cli("evaluate", "--reconstruct", tiny_kl(), odd, "--out", tmp_path / "x", *common)
+    assert "size 7 is not a multiple of 2" in one_line(wrong)
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_reference_is_written_as_adm_reads_it(cli, tmp_path, real, judge, space):

@@ -1,8 +1,10 @@
 """Vector-quantised autoencoders: MaskGIT's by three names, and LlamaGen's (maskgit.md, 2.2)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mezzotint.official.vq import config_from_official, from_official, to_official
 from mezzotint.official.vq_names import FLAX, LLAMAGEN, OPEN_MUSE, TAMING, USED, VQNames, names_of
@@ -74,7 +76,7 @@ def llamagen(case: Case) -> VQConfig:
 
 def filled(
     case: Case, config: MaskGITVQConfig | VQConfig, names: VQNames, held: tuple[str, ...]
-) -> VectorQuantised:
+) -> Any:
     """Return the case's autoencoder; the half that it does not hold stays fresh."""
     assert names_of(case.state) is names
     ours = from_official(case.state)
@@ -96,7 +98,7 @@ def whole(network: VectorQuantised, names: VQNames) -> None:
     )
 
 
-def encoded(case: Case, network: VectorQuantised, encoder: torch.nn.Module) -> None:
+def encoded(case: Case, network: VectorQuantised, encoder: Callable[[Tensor], Tensor]) -> None:
     with torch.no_grad():
         found = encoder(case.input("image"))
         made = network.codebook(found)
@@ -108,7 +110,7 @@ def encoded(case: Case, network: VectorQuantised, encoder: torch.nn.Module) -> N
     case.expect("commit_loss", loss.reshape(1), atol=ATOL)
 
 
-def decoded(case: Case, network: VectorQuantised, decoder: torch.nn.Module) -> None:
+def decoded(case: Case, network: VectorQuantised, decoder: Callable[[Tensor], Tensor]) -> None:
     rows, columns = case.tensors["output/embedded"].shape[-2:]
     indices = case.input("codes").reshape(-1, rows, columns)
     with torch.no_grad():

@@ -14,6 +14,7 @@ from mezzotint.data.encode import Job, fill, finish, missing, start
 from mezzotint.data.latents import Latents
 from mezzotint.data.loader import Batch
 from mezzotint.errors import ConfigError, DataError, OutputError
+from mezzotint.evaluation.choices import trained_on
 from mezzotint.noise import SeededNoise
 from mezzotint.recipe import resolve
 from mezzotint.tokenizers.base import Pixels
@@ -178,7 +179,7 @@ TREE = {
 def losses(tree, rows):
     recipe = resolve(tree)
     torch.manual_seed(3)
-    network = recipe.model.network.build()
+    network = recipe.network()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(std=0.1)
@@ -187,18 +188,40 @@ def losses(tree, rows):
     return objective(Batch(data.read(rows), data.labels[rows], [5, 6, 7])).each
 
 
+MAR = {
+    "kind": "masked",
+    "network": {
+        "kind": "mar",
+        "width": 16,
+        "depth": 2,
+        "heads": 2,
+        "buffer": 2,
+        "patch": 1,
+        "head": {"kind": "token-mlp", "width": 6, "depth": 1},
+    },
+    "head": "diffusion",
+}
+
+
+ALIKE = {"masking": {"kind": "truncated-normal", "shared": True}}  # as MAR wants it
+
+
+@pytest.mark.parametrize(
+    ("model", "more"), [(TREE["model"], {}), (MAR, ALIKE)], ids=["diffusion", "masked"]
+)
 @pytest.mark.parametrize("flip", [False, True])
-def test_training_on_a_cache_is_training_on_the_images(tmp_path, flip):
+def test_training_on_a_cache_is_training_on_the_images(tmp_path, flip, model, more):
     """The same times, labels, mirror images and noise, so the same losses."""
     made_by = config.load("tokenizer", STORED).pinned()
     wanted = Job(
         Digits().train(), made_by.build(), config.dump(made_by), {}, precision="fp32", flips=flip
     )
     folder = written(wanted, tmp_path / "c")
-    train = {**TREE["train"], "flip": flip}
+    train = {**TREE["train"], **more, "flip": flip}
     rows = torch.tensor([5, 900, 31])
-    on_images = {**TREE, "train": train, "data": "digits", "tokenizer": dict(STORED)}
-    on_cache = {**TREE, "train": train, "data": {"kind": "latents", "path": str(folder)}}
+    tree = {"model": model, "train": train}
+    on_images = {**tree, "data": "digits", "tokenizer": dict(STORED)}
+    on_cache = {**tree, "data": {"kind": "latents", "path": str(folder)}}
     assert torch.allclose(losses(on_images, rows), losses(on_cache, rows), rtol=1e-5)
 
 
@@ -216,6 +239,19 @@ def test_a_cache_of_another_tokenizer_is_refused(tmp_path):
     assert len(Latents(path=folder).held_out()) == 0
 
 
+def test_a_cache_leads_to_the_pictures_it_was_made_of(tmp_path):
+    pictures = Digits().train()
+    made_by = config.load("tokenizer", STORED).pinned()
+    about = config.dump(made_by)
+    folder = written(Job(pictures, made_by.build(), about, {"kind": "digits"}), tmp_path / "c")
+    data = {"kind": "latents", "path": str(folder)}
+    made = {"provenance": {"recipe": {"data": data}, "data_digest": open_cache(folder).digest}}
+    training, held_out, why = trained_on(made)
+    assert why == ""
+    assert training.pictures.digest == pictures.digest
+    assert held_out is not None
+
+
 def test_a_classifier_wants_images(tmp_path):
     folder = written(job(), tmp_path / "c")
     network = {"kind": "residual", "widths": [8], "blocks": 1}
@@ -225,5 +261,5 @@ def test_a_classifier_wants_images(tmp_path):
         "train": {"steps": 1},
     }
     recipe = resolve(tree)
-    with pytest.raises(ConfigError, match="a classifier is trained on images"):
+    with pytest.raises(ConfigError, match="this model is trained on images"):
         recipe.objective(recipe.model.network.build(), torch.device("cpu"))

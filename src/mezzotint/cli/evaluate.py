@@ -1,23 +1,23 @@
 """`mezzotint evaluate`: how good samples are, under one protocol."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mezzotint.cli import shared
+from mezzotint.cli import shared, telling
 from mezzotint.cli.drawn import Wish
 from mezzotint.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
+    from mezzotint.evaluation.choices import Choices
     from mezzotint.evaluation.evaluator import Evaluator
     from mezzotint.evaluation.paired import PairedMetric
     from mezzotint.evaluation.pictures import Pictures
-    from mezzotint.evaluation.record import Score
     from mezzotint.evaluation.report import Report
     from mezzotint.evaluation.sources import Source
+    from mezzotint.generator import Generator
     from mezzotint.training.distributed import Ranks
 
 NO = "none"
@@ -64,6 +64,9 @@ Size = Annotated[int | None, typer.Option(min=1, help="Crop folders of real imag
 Pairs = Annotated[
     bool, typer.Option("--pairs", help="Samples are reconstructions, in the reference's order.")
 ]
+Reconstruct = Annotated[
+    str | None, typer.Option(help="A tokenizer: measure the images as they come back from it.")
+]
 Lpips = Annotated[Path | None, typer.Option(help="AlexNet weights for LPIPS, with --pairs.")]
 Kernel = Annotated[
     bool | None, typer.Option(help="Kernel distance; by default under 10,000 samples.")
@@ -95,6 +98,7 @@ def evaluate(
     held_out: HeldOut = None,
     size: Size = None,
     pairs: Pairs = False,
+    reconstruct: Reconstruct = None,
     lpips: Lpips = None,
     kernel: Kernel = None,
     allow_lossy: AllowLossy = False,
@@ -105,15 +109,18 @@ def evaluate(
     as_json: shared.Json = False,
 ) -> None:
     """Measure samples against real images, or draw them from a model and measure them."""
+    from dataclasses import replace
+
     from mezzotint.evaluation.choices import Choices
     from mezzotint.evaluation.sources import check_pair
     from mezzotint.training.distributed import ranks
 
-    samples, reference = _places(samples, reference, model)
+    samples, reference = _places(samples, reference, model, reconstruct)
     _apart(out, statistics, samples, reference, training, held_out)
     of_draws = {"--steps": steps, "--guidance": guidance, "-o": settings, "--stitch": stitch}
     _belong("--model", model, of_draws | {"--balanced": balanced or None, "--seed": seed or None})
-    _belong("--pairs", pairs or None, {"--lpips": lpips})
+    back = reconstruct is not None
+    _belong("--pairs", pairs or back or None, {"--lpips": lpips})
     chosen = shared.device_of(device)
     choices = Choices(features, weights, None if judge == NO else judge, kernel, chosen)
     with ranks(chosen) as group, shared.Watching(talks=group.first) as watch:
@@ -122,26 +129,28 @@ def evaluate(
             wish = Wish(drawing.name, out / "samples", count or COUNT, seed, batch)
             made = shared.generator_of(drawing, chosen, settings, steps, guidance)
             real = _reference(reference, model, made.tree, size)
-            wish.check(made, real)
-            choices.check(real)
-            _prepare(out, group, force=force, go_on=True)
-            ours = _opened(str(wish.drawn(made, group, None if balanced else real)))
+            ours = _drawn(wish, made, real, choices, group, balanced=balanced, force=force)
         else:
-            ours = _opened(str(samples), whole=True)
-            real = _reference(reference, ours.name, ours.made, size)
+            real, ours = _given(str(samples), reference, reconstruct, size, choices)
             _prepare(out, group, force=force, go_on=False)
         check_pair(ours, real, allow_lossy=allow_lossy)
         known, unseen = (_opened(x, size) if x else None for x in (training, held_out))
-        paired = _metrics(ours, real, count, lpips) if pairs else ()
+        paired = _metrics(ours, real, count, lpips) if pairs or back else ()
         evaluator = choices.evaluator(ours, real, count, known, unseen, group, watch)
-        result = evaluator.report(ours, count, _title(ours, real), shared.command())
-        _write(result, out, evaluator, ours, paired, statistics, as_json=as_json)
+        if back:  # what comes back is meant to be near the training images
+            evaluator = replace(evaluator, training=None, held_out=None)
+        result = evaluator.report(ours, count, telling.title(ours, real), shared.command())
+        _write(result, out, evaluator, ours, paired, statistics, verdict=back, as_json=as_json)
 
 
 def _places(
-    samples: str | None, reference: str | None, model: str | None
+    samples: str | None, reference: str | None, model: str | None, reconstruct: str | None
 ) -> tuple[str | None, str | None]:
     """Return samples and reference; with a model, the only place that is given is the reference."""
+    if reconstruct is not None:
+        if samples is None or reference is not None or model is not None:
+            raise ConfigError("--reconstruct TOKENIZER wants one folder of images and no --model")
+        return samples, None
     if model is None and samples is not None:
         return samples, reference
     if model is not None and reference is None:
@@ -192,6 +201,42 @@ def _reference(
     return training
 
 
+def _drawn(
+    wish: Wish,
+    made: "Generator",
+    real: "Source",
+    choices: "Choices",
+    group: "Ranks",
+    *,
+    balanced: bool,
+    force: bool,
+) -> "Source":
+    """Return samples of a model, having looked whether all is at hand that measures them."""
+    wish.check(made, real)
+    choices.check(real)
+    _prepare(wish.folder.parent, group, force=force, go_on=True)
+    return _opened(str(wish.drawn(made, group, None if balanced else real)))
+
+
+def _given(
+    samples: str, reference: str | None, tokenizer: str | None, size: int | None, choices: "Choices"
+) -> tuple["Source", "Source"]:
+    """Return real images and samples; with a tokenizer, the samples are what comes back from it."""
+    if tokenizer is None:
+        ours = _opened(samples, whole=True)
+        return _reference(reference, ours.name, ours.made, size), ours
+    from mezzotint import stored
+    from mezzotint.evaluation.reconstruction import restored
+    from mezzotint.evaluation.sources import Source
+
+    real = _opened(samples, size, whole=True)
+    found = stored.load(tokenizer)
+    choices.check(real)
+    made = restored(real.pictures, found, choices.device)
+    name = f"{real.name} from {Path(tokenizer).name}"
+    return real, Source(name, made, "not stored", grey=real.grey)
+
+
 def _metrics(
     ours: "Source", real: "Source", count: int | None, lpips: Path | None
 ) -> "Sequence[PairedMetric]":
@@ -214,6 +259,7 @@ def _write(
     paired: "Sequence[PairedMetric]",
     statistics: Path | None,
     *,
+    verdict: bool,
     as_json: bool,
 ) -> None:
     """Write the report, then the reference's statistics if they are wanted, and tell.
@@ -223,7 +269,7 @@ def _write(
     from dataclasses import replace
 
     from mezzotint.evaluation.extract import Alone
-    from mezzotint.evaluation.reconstruction import with_pairs
+    from mezzotint.evaluation.reconstruction import judged, with_pairs
     from mezzotint.evaluation.statistics import write_reference
 
     if result is None:
@@ -232,49 +278,9 @@ def _write(
         real = evaluator.reference.pictures
         result = with_pairs(*result, ours.pictures, real, paired)
     report, pictures = result
+    report = judged(report) if verdict else report
     report.write(out, pictures)
     if statistics is not None:  # the other processes have left
         kept = write_reference(statistics, replace(evaluator, group=Alone()))
         shared.say(f"{statistics}: {kept:,} pictures with their statistics")
-    _tell(report, out, as_json=as_json)
-
-
-def _title(ours: "Source", real: "Source") -> str:
-    made = ours.made
-    if "model" not in made:
-        return f"{ours.name} against {real.name}"
-    sampling = made.get("sampling", {})
-    scale = sampling.get("guidance", {}).get("scale")
-    guided = "" if scale is None else f", guidance {scale:g}"
-    return f"{made['model']}, {sampling.get('steps')} steps{guided}"
-
-
-def _tell(report: "Report", out: Path, *, as_json: bool) -> None:
-    from mezzotint.evaluation.report import JSON_NAME, PAGE_NAME
-
-    for line in report.warnings:
-        shared.say(f"warning: {line}")
-    shared.say(str(report.protocol))
-    values: dict[str, Any] = {}
-    for score in report.scores:
-        plain = score.value if math.isfinite(score.value) else None  # JSON knows no NaN
-        values[score.name] = plain if as_json else _told(score)
-    if report.memorisation is not None:
-        share = report.memorisation.share
-        values["memorised"] = share if as_json else f"{share:.1%} of the samples"
-    values |= {"report": str(out / PAGE_NAME), "json": str(out / JSON_NAME)}
-    shared.result(values, as_json=as_json)
-
-
-def _told(score: "Score") -> str:
-    """Say a score with its interval and its floor: 3.2 (2.9 to 3.6; real data 1.8 at n = 2,812)."""
-    from mezzotint.evaluation.wording import MISSING, count, interval, number
-
-    ends = interval(score.low, score.high)
-    floor = f"real data {number(score.floor)} at n = {count(score.floor_count)}"
-    more = [
-        *([score.note] if score.note.startswith("dB,") else []),
-        *([ends] if ends != MISSING else []),
-        *([floor] if score.floor is not None else []),
-    ]
-    return number(score.value) + (f" ({'; '.join(more)})" if more else "")
+    telling.tell(report, out, as_json=as_json)

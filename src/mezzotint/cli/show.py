@@ -39,6 +39,8 @@ def _explain(what: str) -> dict[str, Any]:
     from mezzotint import checkpoint, config, recipe
     from mezzotint.errors import ConfigError
 
+    if (cache := _cache(what)) is not None:
+        return cache
     if what in checkpoint.zoo() or (Path(what).exists() and not what.endswith((".yaml", ".yml"))):
         return _model(what)
     if what in recipe.shipped() or Path(what).exists():
@@ -50,6 +52,20 @@ def _explain(what: str) -> dict[str, Any]:
     raise ConfigError(
         f"{what}: no model, run, recipe or kind of this name; {config.nearest(what, known)}"
     )
+
+
+def _cache(what: str) -> dict[str, Any] | None:
+    """Return what a latent cache says of itself; its files are counted, not listed."""
+    from mezzotint import config
+    from mezzotint.data.cache import is_cache, read_manifest
+
+    if not is_cache(Path(what)):
+        return None
+    manifest = read_manifest(Path(what))
+    tree = config.dump(manifest)
+    tree["shards"] = len(manifest.shards)
+    size = sum(shard.bytes for shard in manifest.shards)
+    return {"cache": what, "images": sum(manifest.counts), "bytes": size, "manifest": tree}
 
 
 def _recipe(what: str) -> Any:

@@ -7,22 +7,20 @@ A shard holds the codes of its images, those of their mirror images if there are
 """
 
 import json
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
-from math import prod
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 from jaxtyping import Int64, Shaped
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mezzotint.config import Config, build
+from mezzotint.data.mapped import AGAIN, Table, mapped
 from mezzotint.digest import digest_of_file
 from mezzotint.errors import DataError
 
@@ -31,17 +29,6 @@ HELD_OUT: Final = "held_out"
 """Folder of the held-out part, inside that of the training part."""
 LABEL, INDEX, FLIP = "label", "index", "_flip"
 FORMAT: Final = 1
-_AGAIN: Final = "remove it and run the same mezzotint encode again"
-
-DTYPES: Final[Mapping[str, type[np.generic]]] = {
-    "F16": np.float16,
-    "F32": np.float32,
-    "U8": np.uint8,
-    "I16": np.int16,
-    "I32": np.int32,
-    "I64": np.int64,
-}
-"""By what safetensors calls them."""
 
 
 class Shard(Config):
@@ -101,7 +88,6 @@ class Manifest(Config):
     data_digest: str
 
 
-Table = NDArray[Any]
 Tables = tuple[Table, ...]
 
 
@@ -177,7 +163,7 @@ def _opened(folder: Path, stamp: int, verify: bool) -> LatentCache:  # noqa: ARG
         tables = mapped(folder / shard.file)
         missing = [name for name in (*names, LABEL) if name not in tables]
         if missing:
-            raise DataError(f"{folder / shard.file}: has no tensor {missing[0]!r}; {_AGAIN}")
+            raise DataError(f"{folder / shard.file}: has no tensor {missing[0]!r}; {AGAIN}")
         shards.append(tuple(tables[name] for name in names))
         labels.append(torch.from_numpy(np.array(tables[LABEL], dtype=np.int64)))
     content = [each.digest for each in manifest.shards]
@@ -190,6 +176,11 @@ def _opened(folder: Path, stamp: int, verify: bool) -> LatentCache:  # noqa: ARG
         per_shard=manifest.per_shard,
         shards=tuple(shards),
     )
+
+
+def is_cache(folder: Path) -> bool:
+    """Say whether a folder is a finished cache of ours."""
+    return (folder / MANIFEST).is_file() and any(folder.glob("latents-*-of-*.safetensors"))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -207,7 +198,7 @@ def read_manifest(folder: Path) -> Manifest:
             "or run the same command again to finish it"
         ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); {_AGAIN}") from None
+        raise DataError(f"{path}: cannot be read ({error}); {AGAIN}") from None
     if tree.get("format") != FORMAT:
         raise DataError(
             f"{path}: a cache of format {tree.get('format')}, expected {FORMAT}; encode again"
@@ -225,70 +216,12 @@ def check(folder: Path, shard: Shard, *, verify: bool) -> None:
     if not path.is_file():
         raise DataError(f"{path}: missing; run the same mezzotint encode again")
     if path.stat().st_size != shard.bytes:
-        raise DataError(
-            f"{path}: {path.stat().st_size:,} bytes, expected {shard.bytes:,}; {_AGAIN}"
-        )
+        raise DataError(f"{path}: {path.stat().st_size:,} bytes, expected {shard.bytes:,}; {AGAIN}")
     found = digest_of_file(path) if verify else shard.digest
     if found != shard.digest:
         raise DataError(
-            f"{path}: damaged: its SHA-256 is {found}, expected {shard.digest}; {_AGAIN}"
+            f"{path}: damaged: its SHA-256 is {found}, expected {shard.digest}; {AGAIN}"
         )
-
-
-def mapped(path: Path) -> dict[str, Table]:
-    """Map the tensors of a .safetensors file into memory, without reading them.
-
-    Raises:
-        DataError: it is none, it is cut short, or a tensor is of another kind than caches hold.
-    """
-    header, start = layout(path)
-    whole = np.memmap(path, np.uint8, "r")
-    found = {}
-    for name, entry in header.items():
-        dtype, shape, (first, last) = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if dtype not in DTYPES or start + last > len(whole):
-            reason = f"of dtype {dtype}" if dtype not in DTYPES else "cut short"
-            raise DataError(f"{path}: {name} is {reason}; {_AGAIN}")
-        # Not a memmap itself: a row of one takes ten times as long.
-        plain = np.frombuffer(whole, DTYPES[dtype], prod(shape), start + first)
-        found[name] = plain.reshape(shape)
-    return found
-
-
-def layout(path: Path) -> tuple[dict[str, Any], int]:
-    """Return what the header of a .safetensors file says of its tensors, and where they begin.
-
-    Raises:
-        DataError: it has no such header.
-    """
-    return _header(path, lambda header: header.pop("__metadata__", None))
-
-
-def note(path: Path) -> dict[str, Any]:
-    """Return what stands beside the tensors in the header of a shard of ours.
-
-    Raises:
-        DataError: it is no such file.
-    """
-    header, _ = _header(path, lambda _: None)
-    try:
-        found: dict[str, Any] = json.loads(header["__metadata__"]["mezzotint"])
-    except (KeyError, TypeError, json.JSONDecodeError):
-        raise DataError(f"{path}: not a shard of a latent cache") from None
-    return found
-
-
-def _header(path: Path, clean: Callable[[dict[str, Any]], Any]) -> tuple[dict[str, Any], int]:
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > path.stat().st_size:
-                raise ValueError("its header is longer than the file")
-            header = json.loads(file.read(length))
-            clean(header)
-    except (OSError, struct.error, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: not a complete safetensors file ({error}); {_AGAIN}") from None
-    return header, 8 + length
 
 
 __all__ = [
@@ -298,8 +231,7 @@ __all__ = [
     "Manifest",
     "Shard",
     "check",
-    "mapped",
-    "note",
+    "is_cache",
     "open_cache",
     "read_manifest",
 ]

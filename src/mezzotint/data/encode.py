@@ -20,7 +20,6 @@ from torch import Tensor
 
 from mezzotint import config
 from mezzotint.data.cache import (
-    DTYPES,
     FLIP,
     INDEX,
     LABEL,
@@ -28,11 +27,9 @@ from mezzotint.data.cache import (
     Manifest,
     Shard,
     check,
-    layout,
-    mapped,
-    note,
 )
 from mezzotint.data.images import Images
+from mezzotint.data.mapped import DTYPES, layout, mapped, note
 from mezzotint.digest import digest_of_file
 from mezzotint.errors import DataError, OutputError
 from mezzotint.files import remove_drafts, replace_file, write_text

@@ -13,19 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Int64, Shaped
-from numpy.typing import NDArray
 from torch import Tensor
 
-from mezzotint.data.cache import mapped
+from mezzotint.data.mapped import Table, mapped
 from mezzotint.data.stores import Store, open_store
 from mezzotint.errors import DataError
 
-Table = NDArray[Any]
 Load = Callable[[int], Sequence[Table]]
 """From a row to the codes of its image and, if they are there, of its mirror image."""
 

@@ -72,6 +72,10 @@ class Data(Config):
         """What a recipe's tokenizer is that names none."""
         return "pixels"
 
+    def pictures(self) -> tuple["Data", str | None]:
+        """Return the data whose pictures are read here, and their digest where that is another."""
+        return self, None
+
     def through(self, tokenizer: Tokenizer) -> Tokenizer:
         """Return what makes latents of what is read here: the tokenizer, for pictures."""
         return tokenizer

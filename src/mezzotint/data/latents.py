@@ -15,10 +15,11 @@ from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from pydantic import Field
 from torch import Tensor
 
+from mezzotint.config import load
 from mezzotint.data.cache import HELD_OUT, MANIFEST, LatentCache, open_cache, read_manifest
 from mezzotint.data.foreign import find
 from mezzotint.data.images import Data, Images, Mirror
-from mezzotint.errors import ConfigError
+from mezzotint.errors import ConfigError, DataError
 from mezzotint.noise import Noise
 from mezzotint.tokenizers.base import LatentSpec, Tokenizer
 
@@ -74,6 +75,10 @@ class Cached:
         """Return images."""
         return self.inner.decode(latents)
 
+    def floats(self, latents: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
+        """Return images in [-1, 1], before they are rounded: a gradient passes through."""
+        return self.inner.floats(latents)
+
 
 class Latents(Data):
     """A latent cache: a folder that `mezzotint encode` has written, or one of another project.
@@ -108,6 +113,19 @@ class Latents(Data):
         raise ConfigError(
             f"tokenizer: missing; {self.path} does not say which one made it: name the one that did"
         )
+
+    def pictures(self) -> tuple[Data, str | None]:
+        """Return the data that were encoded, and the digest that they had.
+
+        Raises:
+            DataError: this cache does not say.
+        """
+        if not self._is_ours:
+            raise DataError(f"{self.path}: does not say which pictures it was made of")
+        manifest = read_manifest(self.path)
+        found = load("data", manifest.data)
+        assert isinstance(found, Data), "a cache is made of a recipe's data"
+        return found, manifest.data_digest
 
     def through(self, tokenizer: Tokenizer) -> Tokenizer:
         """Return the tokenizer, its encoding being done.

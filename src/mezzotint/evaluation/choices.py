@@ -132,12 +132,12 @@ def trained_on(made: Mapping[str, Any]) -> tuple[Source | None, Source | None, s
     if tree is None:
         return None, None, "it is not recorded what the model was trained on"
     try:
-        data = config.load("data", tree)
+        data, digest = config.load("data", tree).pictures()
         assert isinstance(data, Data), "a recipe's data"
         training, held_out = (source_of(data, held_out=part) for part in (False, True))
     except (MezzotintError, OSError) as error:
         return None, None, f"the training images cannot be opened: {error}"
-    if provenance.get("data_digest") not in (None, training.pictures.digest):
+    if (digest or provenance.get("data_digest")) not in (None, training.pictures.digest):
         return None, None, "the training images have changed since the model was trained"
     return training, held_out if len(held_out.pictures) else None, ""
 

@@ -66,6 +66,8 @@ def verdict(report: "Report") -> str:
     The first score stands for quality, the classes for obedience, the nearest neighbours for
     originality. A share of near neighbours is a finding beyond `SURE` standard deviations.
     """
+    if report.verdict:
+        return report.verdict
     return " ".join([*_quality(report), *_obedience(report), *_originality(report)])
 
 

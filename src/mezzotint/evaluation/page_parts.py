@@ -154,7 +154,7 @@ def samples(pictures: Pictures) -> str:
         "Samples",
         f"<figure>{grid}<figcaption>{escape(rows)}</figcaption></figure>" if grid else "",
         _strip("Those the judge is most sure of.", pictures.best),
-        _strip("Those the judge is least sure of.", pictures.worst),
+        _strip(pictures.worst_caption, pictures.worst),
     )
 
 
@@ -183,10 +183,12 @@ def classes(found: Sequence[ClassScore]) -> str:
         Column("distance", "n"),
         Column("floor", "n"),
         Column(""),
+        *([Column("PSNR, dB", "n")] if (paired := any(c.psnr is not None for c in found)) else []),
     ]
     longest = _largest(x for each in found for x in (each.distance, each.floor))
     ordered = sorted(found, key=lambda c: (c.accuracy is None, c.accuracy or 0, -(c.distance or 0)))
-    return section("Classes", table(caption, columns, (_class(c, longest) for c in ordered)))
+    rows = ([*_class(c, longest), *([number(c.psnr)] if paired else [])] for c in ordered)
+    return section("Classes", table(caption, columns, rows))
 
 
 def _class(found: ClassScore, longest: float) -> list[str]:

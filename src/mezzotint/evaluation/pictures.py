@@ -36,6 +36,7 @@ class Pictures:
         grid_names: of its rows, from the top.
         neighbours: the nearest pairs, nearest first.
         best, worst: samples that the judge is most and least sure of.
+        worst_caption: what the worst ones are.
         distances: nearest distances to the training set, of the samples and of held-out images.
         charts: further plots, as `mezzotint.evaluation.plots` makes them.
     """
@@ -45,6 +46,7 @@ class Pictures:
     neighbours: tuple[PairPicture, ...] = ()
     best: tuple[Image, ...] = ()
     worst: tuple[Image, ...] = ()
+    worst_caption: str = "Those the judge is least sure of."
     distances: tuple[Values, ...] = ()
     charts: tuple[str, ...] = ()
 

@@ -77,6 +77,7 @@ class ClassScore:
         accuracy: share of them that the judge assigns to the class, in [0, 1].
         distance: Fréchet distance to the reference images of the class.
         floor: the same distance between two parts of the class's reference images.
+        psnr: of reconstructions, in dB: the mean over those that are not their originals.
     """
 
     name: str
@@ -85,6 +86,7 @@ class ClassScore:
     accuracy: float | None = None
     distance: float | None = None
     floor: float | None = None
+    psnr: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,7 @@ class Report:
         command: makes the report again.
         notes: what a reader should know.
         warnings: what a reader must know before trusting a number.
+        verdict: all of it in a sentence; "" lets the page make one of the scores.
 
     Raises:
         ConfigError: two scores of one name, or a confusion table that is not square.
@@ -70,6 +71,7 @@ class Report:
     command: str = ""
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    verdict: str = ""
 
     def __post_init__(self) -> None:
         names = sorted(score.name for score in self.scores)

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mezzotint.config import part
-from mezzotint.data.images import Images, mirrored, spread
+from mezzotint.data.images import Images, Mirror, mirrored, spread
 from mezzotint.data.loader import Batch
 from mezzotint.masked.heads import Head
 from mezzotint.masked.look import gathered
@@ -61,6 +61,7 @@ class MaskedTokens:
         drop: share of labels replaced by the null class, so that the model can be guided.
         null: the null class.
         flip: mirror half of the images.
+        mirror: how that is done.
         device: where the network is.
         autocast: dtype in which the network may compute, or None for that of its weights.
     """
@@ -73,6 +74,7 @@ class MaskedTokens:
     drop: float
     null: int
     flip: bool = False
+    mirror: Mirror = mirrored
     device: torch.device = torch.device("cpu")
     autocast: torch.dtype | None = None
 
@@ -87,7 +89,7 @@ class MaskedTokens:
         dropped = noise.uniform() < self.drop
         y = torch.where(dropped, self.null, batch.y)
         if self.flip:
-            batch = replace(batch, images=mirrored(batch.images, noise.uniform() < 0.5))
+            batch = replace(batch, images=self.mirror(batch.images, noise.uniform() < 0.5))
         return self.at(batch, y, noise)
 
     def at(self, batch: Batch, y: Int[Tensor, "b"], noise: SeededNoise) -> Loss:
