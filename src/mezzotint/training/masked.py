@@ -62,6 +62,7 @@ class MaskedTokens:
         null: the null class.
         flip: mirror half of the images.
         mirror: how that is done.
+        drops: whether the network is told which tokens its encoder is not to see (MAGE).
         device: where the network is.
         autocast: dtype in which the network may compute, or None for that of its weights.
     """
@@ -75,6 +76,7 @@ class MaskedTokens:
     null: int
     flip: bool = False
     mirror: Mirror = mirrored
+    drops: bool = False
     device: torch.device = torch.device("cpu")
     autocast: torch.dtype | None = None
 
@@ -96,7 +98,8 @@ class MaskedTokens:
         """Score a batch at given labels."""
         codes = self.tokenizer.encode(batch.images.to(self.device))
         tokens = self.tokens(self.tokenizer.latents(codes, noise))
-        masked, _ = self.masking(len(tokens), tokens.shape[1], noise)
+        masked, dropped = self.masking(len(tokens), tokens.shape[1], noise)
+        hidden = (dropped.to(self.device),) if self.drops and bool(dropped.any()) else ()
         counts = masked.sum(1)
         # The masked ones first; where images differ in number, the rest weighs nothing.
         where = masked.int().argsort(dim=1, descending=True, stable=True)[:, : int(counts.max())]
@@ -105,7 +108,7 @@ class MaskedTokens:
         with torch.autocast(
             self.device.type, dtype=self.autocast, enabled=self.autocast is not None
         ):
-            features = self.network(tokens, masked, y.to(self.device))
+            features = self.network(tokens, masked, y.to(self.device), *hidden)
         each = self.head.loss(gathered(features, where), gathered(tokens, where), noise) * weight
         total = each.sum() / weight.sum()
         share = counts.double() / masked.shape[1]
