@@ -106,7 +106,9 @@ def test_what_does_not_fit_is_refused(trained):
         repaint(model, images[:, :, :4], holes(4)[:, :4], [1], seeds=[0])
     with pytest.raises(DataError, match="class 10 is out of range, expected 0 to 9"):
         repaint(model, images, holes(4), [10], seeds=[0])
-    with pytest.raises(ConfigError, match=r"sampling\.steps"):
+    with pytest.raises(
+        ConfigError, match="steps: input should be greater than or equal to 1, got 0"
+    ):
         model.with_sampling(steps=0)
 
 
@@ -117,7 +119,6 @@ def test_what_does_not_fit_is_refused(trained):
         ({"tokenizer": "pixels"}, "it gives real numbers"),
         ({"model": {**tree("nat")["model"], "network": {"kind": "nat", "codes": 9}}}, "codes: 9"),
         ({"model": {**tree("nat")["model"], "network": {"kind": "dit"}}}, "works on real numbers"),
-        ({"model": {**TREE["model"]}}, "it gives tokens, of 16 values"),
     ],
 )
 def test_a_recipe_whose_tokens_do_not_fit_is_refused(changes, words):
