@@ -85,6 +85,8 @@ class MaskedRecipe(Recipe):
             self.model.network.num_classes,
             flip=plan.flip,
             mirror=self.data.mirror() if plan.flip else mirrored,
+            seen=plan.seen,
+            by_image=plan.by_image,
             drops=getattr(inner, "drops", False),
             device=device,
             autocast=plan.autocast(device),
