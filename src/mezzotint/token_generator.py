@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple, Self
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from pydantic import Field, InstanceOf, model_validator
 from torch import Tensor, nn
 
@@ -253,6 +253,24 @@ class TokenGenerator(Generator):
         self.denoiser.to(device)
         self.denoiser.autocast = autocast
         return self
+
+    @torch.no_grad()
+    def represented(self, images: UInt8[Tensor, "b 3 H W"]) -> Float[Tensor, "b d"]:
+        """Return the network's features of images, nothing of which is masked.
+
+        Args:
+            images: of the model's size.
+
+        Raises:
+            ConfigError: the network has none; MAGE does.
+        """
+        network = self.denoiser.network
+        if not hasattr(network, "represented"):
+            raise ConfigError("this network has no features to probe; expected MAGE")
+        noise = SeededNoise([0] * len(images))
+        codes = self.tokenizer.encode(images.to(self.device))
+        found: Tensor = network.represented(network.tokens(self.tokenizer.latents(codes, noise)))
+        return found
 
     def compiled(self) -> Self:
         """Return itself: its passes differ in length, and would be compiled one by one."""

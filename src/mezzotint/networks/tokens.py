@@ -95,11 +95,13 @@ class TokenTransformer(nn.Module):
         leading: slots before the tokens, such as the class; they are asked in every pass.
 
     Attributes:
-        class_rows: names of the tensors that hold a row for each class.
+        class_rows: names of the tensors that hold a row for each class, and for nothing else.
+        vocabulary: names of the tables of codes that hold classes too.
         drops: whether training may hide tokens from a part of the network altogether.
     """
 
     class_rows: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ()
     drops: bool = False
 
     def __init__(self, config: TokenConfig, leading: int) -> None:
