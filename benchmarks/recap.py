@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/recap.py cost [--write]            counts and times passes
     OMP_NUM_THREADS=1 python benchmarks/recap.py quality MODEL [--root runs/recap]
 
-`cost` draws weights at random: batch 8 by default, process time, medians. `quality` samples a trained
-masked model under full plans and under ReCAP's, two seeds each, and measures them as `mezzotint
-evaluate` does; every row is written when it is there, and a second call goes on where it was.
+`cost` draws weights at random: batch 8 by default, process time, medians. `quality` samples a
+trained masked model under full plans and under ReCAP's, two seeds each, and measures them as
+`mezzotint evaluate` does. Rows are kept when they are there; a second call goes on where it was.
 """
 
 import argparse
@@ -36,7 +36,7 @@ SIZES: Final = {
     "Halton B-256": ("halton", "B-256", Masked(), (16, 0)),
     "MAGE B": ("mage", "B", Masked(), (20, 0)),
 }
-"""Name -> kind, preset, how tokens are dealt out, and (stages, after) of the run that is counted."""
+"""Name -> kind, preset, how tokens are dealt out, (stages, after) of the run that is counted."""
 FULL: Final = (4, 8, 12, 16, 24, 32, 48, 64)
 LIGHT: Final = ((8, 0), (16, 0), (16, 8), (24, 0), (32, 0), (32, 16))
 SEEDS: Final = (0, 100_000)
@@ -107,7 +107,8 @@ def planned(reveal: Reveal, length: int, steps: int, after: int) -> Plan:
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as a table of the page."""
     lines = [
-        "| size | group | GMAC full | GMAC light | share | s full | s light | share | run | MACs left | time left |",
+        "| size | group | GMAC full | light | share | s full | light | share | run "
+        "| MACs left | time left |",
         "| --- | --: | --: | --: | --: | --: | --: | --: | --- | --: | --: |",
     ]
     for r in rows:
@@ -136,8 +137,11 @@ def cost(options: argparse.Namespace) -> None:
     if options.write:
         head, _, rest = PAGE.read_text().partition("<!-- recap-cost -->")
         _, _, tail = rest.partition("<!-- /recap-cost -->")
-        note = f"Batch {options.batch}, float32, one thread; a light pass over a group of mean size, "
-        note += "multiply-adds of one image; *left* is of a run's backbone passes, beside as many full ones."
+        note = (
+            f"Batch {options.batch}, float32, one thread. A light pass is over a group of mean "
+            "size; multiply-adds are of one image; *left* is what a run's passes cost beside as "
+            "many full ones."
+        )
         marks = f"<!-- recap-cost -->\n{note}\n\n{found}\n<!-- /recap-cost -->"
         PAGE.write_text(head + marks + tail)
 

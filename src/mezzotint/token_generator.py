@@ -105,6 +105,11 @@ class MaskedConfig(Config):
         """Make the model, with a fresh network."""
         return TokenModel(self.network.build(), self.head)
 
+    def held(self, denoiser: Any) -> nn.Module:
+        """Return the module whose tensors a file keeps."""
+        found: nn.Module = denoiser.network
+        return found
+
     def open(
         self, tree: Mapping[str, Any], tensors: Mapping[str, Tensor], source: object
     ) -> "TokenGenerator":

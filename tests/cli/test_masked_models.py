@@ -1,4 +1,4 @@
-"""Masked models on the command line: sampled with light passes, probed, brought in and taken out."""
+"""Masked models on the command line: light passes, the probe, official weights in and out."""
 
 import json
 
@@ -24,7 +24,7 @@ def folder(request, tmp_path_factory):
 def test_light_passes_are_a_setting(cli: Cli, folder, tmp_path):
     for reuse in (0, 1):
         out = tmp_path / str(reuse)
-        settings = ("-o", f"reuse={reuse}", "-o", "after=1", "--classes", "3", "--out", out)
+        settings = ("-o", f"reuse={reuse}", "-o", "after=1", "--class", "3", "--out", out)
         done = cli("sample", folder, *settings)
         assert done.code == 0, done.err
         told = json.loads((out / "manifest.json").read_text())["sampling"]
@@ -87,7 +87,9 @@ def test_official_weights_come_in_and_go_out(cli: Cli, kind, tmp_path):
     with torch.no_grad():
         wanted = network(tokens, tokens > 9, y)
         assert torch.equal(made.denoiser.network(tokens, tokens > 9, y), wanted)
-    done = cli("convert", tmp_path / "model", "--to", "official", "--out", tmp_path / "b.safetensors")
+    done = cli(
+        "convert", tmp_path / "model", "--to", "official", "--out", tmp_path / "b.safetensors"
+    )
     assert done.code == 0, done.err
     after = load_file(tmp_path / "b.safetensors")
     assert before.keys() == after.keys()

@@ -132,4 +132,3 @@ def test_dropped_labels_need_a_null_class():
     plain["model"]["network"]["null_row"] = False
     with pytest.raises(ConfigError, match=r"set model\.network\.null_row to true, or drop to 0"):
         recipe.resolve(plain)
-

@@ -1,9 +1,9 @@
 """What a representation is worth: the accuracy of a linear classifier on frozen features.
 
-    min over W, b of mean cross-entropy(W z + b, y) + decay / 2 |W|^2        z = (f - mean) / deviation
+    min over W, b of mean cross-entropy(W z + b, y) + decay / 2 |W|^2     z = (f - mean) / deviation
 
-MAGE's published figures are of SGD on augmented images (90 epochs, LARS); this is the convex problem
-on plain images, solved to the end, which needs no settings and gives the same answer every time.
+MAGE's published figures are of SGD on augmented images (90 epochs, LARS); this is the convex
+problem on plain images, solved to the end: nothing to set, and the same answer every time.
 """
 
 from collections.abc import Callable
