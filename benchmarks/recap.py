@@ -79,6 +79,7 @@ def row(name: str, batch: int, rounds: int) -> dict[str, Any]:
     """Measure one size: a full pass, a light one, and the share of a whole run that is left."""
     kind, preset, reveal, (steps, after) = SIZES[name]
     network = config.load("network", {"kind": kind, "preset": preset}).build().eval()
+    network.requires_grad_(requires_grad=False)  # what counts hangs hooks on what is trained
     plan = planned(reveal, network.length, steps, after)
     groups = [sum(group) for group in plan.groups if len(group) > 1]
     count = round(statistics.mean(groups))

@@ -13,10 +13,12 @@ from mezzotint.masked.plan import (
     Arccos,
     AtLeastOne,
     Cosine,
+    Curve,
     Exponential,
     Logarithmic,
     Masked,
     Power,
+    Reveal,
     Revealed,
     single,
 )
@@ -25,8 +27,16 @@ from mezzotint.noise import SeededNoise
 from tests.masked_models import KINDS, tiny
 
 ORDERS = [Confidence(), Random(), Raster(Random()), Halton((4, 4), roll=True), Raster(Confidence())]
-CURVES = [Cosine(), Arccos(), Power(1.0), Power(0.5), Power(3.0), Logarithmic(), Exponential()]
-REVEALS = [f(c) for f in (Masked, Revealed) for c in CURVES]
+CURVES: list[Curve] = [
+    Cosine(),
+    Arccos(),
+    Power(1.0),
+    Power(0.5),
+    Power(3.0),
+    Logarithmic(),
+    Exponential(),
+]
+REVEALS: list[Reveal] = [f(c) for f in (Masked, Revealed) for c in CURVES]
 REVEALS += [Revealed(c, early=True) for c in CURVES]
 REVEALS.append(AtLeastOne())
 
