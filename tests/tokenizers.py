@@ -26,9 +26,10 @@ def write_kl(folder: Path, *, seed: int = 0, stride: int = STRIDE, scale: float 
     return _write(folder, tree, seed)
 
 
-def write_vq(folder: Path, *, seed: int = 0, kind: str = "vq") -> Path:
+def write_vq(folder: Path, *, seed: int = 0, kind: str = "vq", stride: int = STRIDE) -> Path:
     """Write a model folder of a fresh autoencoder with a codebook, and return it."""
-    return _write(folder, {"kind": "tokenizer", "network": {"kind": kind, **VQ}, "size": 8}, seed)
+    network = {"kind": kind, **VQ, "multipliers": [1] * stride.bit_length()}
+    return _write(folder, {"kind": "tokenizer", "network": network, "size": 4 * stride}, seed)
 
 
 def _write(folder: Path, tree: dict[str, Any], seed: int) -> Path:
@@ -50,6 +51,6 @@ def tiny_kl(stride: int = STRIDE) -> Path:
 
 
 @cache
-def tiny_vq(kind: str = "vq") -> Path:
+def tiny_vq(kind: str = "vq", stride: int = STRIDE) -> Path:
     """Return the folder of one with a codebook, kept in the same way."""
-    return write_vq(Path(_KEPT.name) / kind, kind=kind)
+    return write_vq(Path(_KEPT.name) / f"{kind}-{stride}", kind=kind, stride=stride)

@@ -13,15 +13,13 @@ from types import ModuleType
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mezzotint import checkpoint, config
+from mezzotint import checkpoint, config, kinds
 from mezzotint.data.unlabelled import Unlabelled
-from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.digest import digest_of_file
 from mezzotint.errors import ConfigError
-from mezzotint.generator import DiffusionConfig, Generator
-from mezzotint.networks.base import NetworkConfig
+from mezzotint.generator import Generator
 from mezzotint.official.renames import read_file
 from mezzotint.recipe import filled, opened
 from mezzotint.tokenizers.base import TokenizerConfig
@@ -34,6 +32,11 @@ RELEASES: Final = {
     "adm": "mezzotint.official.adm",
     "lit": "mezzotint.official.lit",
     "token-dit": "mezzotint.official.vitok_dit",
+    "mar": "mezzotint.official.mar",
+    "maskgit": "mezzotint.official.maskgit",
+    "nat": "mezzotint.official.nat",
+    "halton": "mezzotint.official.halton",
+    "mage": "mezzotint.official.mage",
 }
 """Modules with `from_official` and `to_official`, by the kind of the network."""
 
@@ -69,12 +72,13 @@ def imported(
     release = release_of(str(network.get("kind")))
     tensors = release.from_official(read_file(path))
     tokenizer = _tokenizer(tree)
-    channels, *size = tokenizer.build().spec.shape
-    known = {"channels": channels, "size": size}
-    count = _classes(filled("model.network", network, {**known, "num_classes": 1}), tensors)
+    spec = tokenizer.build().spec
+    shape: Any = kinds.find("network", str(network["kind"]))
+    known = shape.known(spec.shape, spec.vocabulary, 1)
+    count = _classes(filled("model.network", network, known), tensors)
     model["network"] = filled("model.network", network, {**known, "num_classes": count})
     whole = {
-        "model": config.build(DiffusionConfig, {k: v for k, v in model.items() if k != "kind"}),
+        "model": config.load("model", model),
         "tokenizer": tokenizer,
         "classes": tuple(classes or map(str, range(count))),
         "sampling": tree.get("sampling", {}),
@@ -82,7 +86,7 @@ def imported(
     }
     checkpoint.check_classes(whole["classes"], count)
     made = whole["model"].open(config.dump(whole), tensors, path)
-    assert isinstance(made, Generator), "a diffusion model opens as a generator"
+    assert isinstance(made, Generator), "a published recipe's model opens as a generator"
     return made
 
 
@@ -93,10 +97,13 @@ def exported(made: Generator) -> dict[str, Tensor]:
         ConfigError: its network has no release.
     """
     model = config.load("model", made.tree["model"])
-    if not isinstance(made.denoiser, NetworkDenoiser):
+    network = getattr(made.denoiser, "network", None)
+    if not isinstance(network, nn.Module):
         raise ConfigError("a stitched model has no release; export its models one by one")
-    kind = config.dump(model)["network"]["kind"]
-    found: dict[str, Tensor] = release_of(kind).to_official(made.denoiser.network.state_dict())  # type: ignore[attr-defined]
+    release = release_of(config.dump(model)["network"]["kind"])
+    # What a release's tensors have axes for, and ours do not.
+    hints = release.hints(model.network) if hasattr(release, "hints") else {}
+    found: dict[str, Tensor] = release.to_official(network.state_dict(), **hints)
     return found
 
 
@@ -112,13 +119,14 @@ def _tokenizer(tree: Mapping[str, Any]) -> TokenizerConfig:
 
 def _classes(network: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> int:
     """Return for how many classes a network's tensors have rows."""
-    shape: NetworkConfig = config.load_at("model.network", "network", network)
+    shape: Any = config.load_at("model.network", "network", network)
     with torch.device("meta"):
         built: Any = shape.build()
-    if not built.class_rows or built.class_rows[0] not in tensors:
+    # A table of codes may hold the classes too.
+    rows = built.class_rows or getattr(built, "vocabulary", ())
+    if not rows or rows[0] not in tensors:
         return 0
-    name = built.class_rows[0]
-    return len(tensors[name]) - (len(built.get_parameter(name)) - shape.num_classes)
+    return len(tensors[rows[0]]) - (len(built.get_parameter(rows[0])) - shape.num_classes)
 
 
 __all__ = ["RELEASES", "exported", "imported", "release_of"]

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple, Self
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
-from pydantic import Field, InstanceOf
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from pydantic import Field, InstanceOf, model_validator
 from torch import Tensor, nn
 
 from mezzotint import checkpoint, config
@@ -24,8 +24,6 @@ from mezzotint.masked.generate import MaskedGenerator
 from mezzotint.masked.heads import HeadPart
 from mezzotint.masked.order import Order, Random
 from mezzotint.masked.plan import Masked, Plan, Reveal, single
-from mezzotint.networks.base import NetworkConfig
-from mezzotint.networks.tokens import TokenConfig
 from mezzotint.noise import SeededNoise
 from mezzotint.tokenizers.base import TokenizerConfig
 
@@ -41,6 +39,9 @@ class MaskedSampling(Config):
         reuse: light passes that follow each full one (ReCAP); 0 makes every pass a full one.
         after: stages at the start that keep a full pass each.
         head: changes to the model's head, such as {temperature: 0.95}.
+        ranker: the head whose draws are ranked by, and then drawn afresh (NAT); None ranks the
+            tokens that are written.
+        lagging, again: see `MaskedGenerator`.
     """
 
     steps: int = Field(default=16, ge=1)
@@ -50,6 +51,9 @@ class MaskedSampling(Config):
     reuse: int = Field(default=0, ge=0)
     after: int = Field(default=0, ge=0)
     head: Mapping[str, Any] = Field(default_factory=dict)
+    ranker: Annotated[HeadPart | None, part("head")] = None
+    lagging: bool = False
+    again: bool = False
 
     def plan(self, total: int) -> Plan:
         """Return the plan that reveals so many tokens."""
@@ -82,12 +86,29 @@ class MaskedConfig(Config):
         head: from features to tokens.
     """
 
-    network: Annotated[InstanceOf[NetworkConfig] | InstanceOf[TokenConfig], part("network")]
+    network: Annotated[Any, part("network")]
     head: Annotated[HeadPart, part("head")]
+
+    @model_validator(mode="after")
+    def _over_tokens(self) -> Self:
+        if not getattr(self.network, "over_tokens", False):
+            raise ValueError("network: it knows no masked tokens; expected mar, maskgit, nat, …")
+        return self
+
+    @property
+    def null(self) -> int | None:
+        """The null class, or None where the network has none."""
+        found: int | None = getattr(self.network, "null", self.network.num_classes)
+        return found
 
     def build(self) -> "TokenModel":
         """Make the model, with a fresh network."""
         return TokenModel(self.network.build(), self.head)
+
+    def held(self, denoiser: Any) -> nn.Module:
+        """Return the module whose tensors a file keeps."""
+        found: nn.Module = denoiser.network
+        return found
 
     def open(
         self, tree: Mapping[str, Any], tensors: Mapping[str, Tensor], source: object
@@ -191,13 +212,27 @@ class TokenGenerator(Generator):
         Raises:
             ConfigError: the recipe does not fit the model.
         """
+        return self.revealing(self.denoiser.length)
+
+    def revealing(self, total: int) -> MaskedGenerator:
+        """Return what draws so many of an image's tokens, under the sampling recipe.
+
+        Args:
+            total: tokens that are masked at first.
+
+        Raises:
+            ConfigError: the recipe does not fit the model.
+        """
         recipe, model = self.sampling, self.denoiser
         return MaskedGenerator(
             model,
             recipe.head_of(model.head).on(model.network),
-            recipe.plan(model.length),
+            recipe.plan(total),
             recipe.order,
             recipe.guidance if self.classes else Flat(1.0),
+            None if recipe.ranker is None else recipe.ranker.on(model.network),
+            lagging=recipe.lagging,
+            again=recipe.again,
         )
 
     @property
@@ -223,6 +258,24 @@ class TokenGenerator(Generator):
         self.denoiser.to(device)
         self.denoiser.autocast = autocast
         return self
+
+    @torch.no_grad()
+    def represented(self, images: UInt8[Tensor, "b 3 H W"]) -> Float[Tensor, "b d"]:
+        """Return the network's features of images, nothing of which is masked.
+
+        Args:
+            images: of the model's size.
+
+        Raises:
+            ConfigError: the network has none; MAGE does.
+        """
+        network = self.denoiser.network
+        if not hasattr(network, "represented"):
+            raise ConfigError("this network has no features to probe; expected MAGE")
+        noise = SeededNoise([0] * len(images))
+        codes = self.tokenizer.encode(images.to(self.device))
+        found: Tensor = network.represented(network.tokens(self.tokenizer.latents(codes, noise)))
+        return found
 
     def compiled(self) -> Self:
         """Return itself: its passes differ in length, and would be compiled one by one."""

@@ -8,12 +8,15 @@ from pydantic import InstanceOf, model_validator
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mezzotint import kinds
 from mezzotint.config import part
 from mezzotint.data.images import Images, mirrored
 from mezzotint.errors import ConfigError
 from mezzotint.masked.curves import Flat
-from mezzotint.recipe_base import Recipe
+from mezzotint.networks.base import NetworkConfig
+from mezzotint.recipe_base import Recipe, filled, opened
 from mezzotint.token_generator import MaskedConfig, MaskedSampling, TokenGenerator, TokenModel
+from mezzotint.tokenizers.base import LatentSpec
 from mezzotint.training.masked import MaskedPlan, MaskedTokens, held_out
 
 
@@ -35,8 +38,26 @@ class MaskedRecipe(Recipe):
     train: MaskedPlan
     sampling: MaskedSampling = MaskedSampling()
 
+    @classmethod
+    def filled_model(
+        cls, model: dict[str, Any], spec: LatentSpec, images: Images
+    ) -> dict[str, Any]:
+        """Return the tree of a model with what tokenizer and data know of its kind of tokens."""
+        network = opened("model.network", model.get("network", {}))
+        kind = network.get("kind")
+        shape: Any = (
+            kinds.find("network", kind) if kind in kinds.names("network") else NetworkConfig
+        )
+        known = getattr(shape, "known", NetworkConfig.known)
+        found = known(spec.shape, spec.vocabulary, len(images.classes))
+        return {**model, "network": filled("model.network", network, found)}
+
     @model_validator(mode="after")
     def _guidable(self) -> Self:
+        if self.train.drop and self.model.null is None:
+            raise ValueError(
+                "train.drop needs a null class: set model.network.null_row to true, or drop to 0"
+            )
         if self.sampling.guidance != Flat(1.0) and not self.train.drop:
             raise ValueError("sampling.guidance needs a null class: set train.drop above 0")
         return self
@@ -64,6 +85,9 @@ class MaskedRecipe(Recipe):
             self.model.network.num_classes,
             flip=plan.flip,
             mirror=self.data.mirror() if plan.flip else mirrored,
+            seen=plan.seen,
+            by_image=plan.by_image,
+            drops=getattr(inner, "drops", False),
             device=device,
             autocast=plan.autocast(device),
         )

@@ -146,9 +146,9 @@ def jax_decoded(case: Case, model: MaskGIT, row: int, steps: int) -> tuple[Tenso
     masking[-1][watched.chosen[-1][0, -1]] = True
     lengths = torch.tensor([max(1, moment.left) for (moment,) in plan.moments()])
     assert torch.equal(seqs[-1], tokens[0])
-    seqs = torch.stack([torch.cat([start[0, :1], each]) for each in seqs])
+    shown = torch.stack([torch.cat([start[0, :1], each]) for each in seqs])
     known = torch.zeros(1, dtype=torch.bool)
-    return seqs, lengths, torch.stack([torch.cat([known, each]) for each in masking])
+    return shown, lengths, torch.stack([torch.cat([known, each]) for each in masking])
 
 
 def curve_named(name: str) -> Any:
@@ -229,7 +229,7 @@ def halton_model(case: Case) -> Halton:
 @checks("maskgit", r"Network/transformer\.py:Transformer", "state/cls_emb.weight", "input/code")
 def halton_forward(case: Case) -> None:
     model = halton_model(case)
-    y = torch.where(case.input("drop_label"), model.null, case.input("y"))
+    y = torch.where(case.input("drop_label"), model.config.null, case.input("y"))
     code = case.input("code").flatten(1)
     with torch.no_grad():
         case.expect("logits", model(code, code == model.mask, y), atol=FORWARD)
@@ -252,7 +252,7 @@ def all_masked_logits(case: Case, model: Halton, y: Tensor) -> None:
     """
     empty = model.empty(len(y))
     recorded = case.tensors["output/logits_all_masked_uncond"]
-    for name, labels in (("cond", y), ("uncond", torch.full_like(y, model.null))):
+    for name, labels in (("cond", y), ("uncond", torch.full_like(y, model.config.null))):
         logits = model(empty, empty >= 0, labels)
         if len(y) > 1 and torch.allclose(recorded, recorded[:1].expand_as(recorded), atol=FORWARD):
             case.expect(f"logits_all_masked_{name}", logits, atol=FORWARD)
@@ -313,8 +313,8 @@ def schedules(case: Case) -> None:
         path = halton_path((side, side))
         case.expect(name, torch.stack([path // side, path % side], dim=1), atol=0)
     for name in case.outputs("confidence_schedule/*"):
-        mode, steps, side = name.partition("/")[2].split("_")
-        known = Revealed(halton.CURVES[mode], early=True).known(int(side) ** 2, int(steps))
+        mode, stages, across = name.partition("/")[2].split("_")
+        known = Revealed(halton.CURVES[mode], early=True).known(int(across) ** 2, int(stages))
         case.expect(name, torch.tensor(known), atol=0)
     for name in case.outputs("maskgit_cosine_masklen_*"):
         steps, total = (int(part) for part in name.split("_")[-2:])

@@ -99,7 +99,8 @@ class Recorded(torch.nn.Module):
 
     def __init__(self, model: NAT) -> None:
         super().__init__()
-        self.model, self.log = model, []
+        self.model = model
+        self.log: list[list[dict[str, Tensor]]] = []
         self.length, self.null, self.mask = model.length, model.null, model.mask
         self.num_classes, self.empty = model.num_classes, model.empty
 

@@ -24,7 +24,7 @@ FLOORS: Final = (
     ("sampling", "stitching"),
     ("generator",),
     ("token_generator",),
-    ("teacher", "steering", "perceptual", "recipe_base", "drawing"),
+    ("teacher", "steering", "perceptual", "recipe_base", "drawing", "repaint"),
     ("experts", "token_recipe"),
     ("recipe",),
     ("classifier_recipe", "noisy_recipe", "plugged", "tokenizer_recipe"),

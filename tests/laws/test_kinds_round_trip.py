@@ -18,6 +18,7 @@ CLASSIFIER = {"channels": 3, "size": [8, 8], "num_classes": 2, "widths": [8], "b
 COARSE = {"width": 8, "depth": 3, "heads": 2}
 MAR = {name: NETWORK[name] for name in ("channels", "size", "num_classes")} | COARSE
 MAR |= {"head": {"kind": "token-mlp", "width": 4, "depth": 1}}
+CODES = {"codes": 5, "size": [2, 2], "num_classes": 2, "depth": 1, "width": 8, "heads": 2}
 NOISY = {"channels": 3, "size": [4, 4], "num_classes": 2, "width": 32, "multipliers": [1]}
 PLAYERS = {
     "channels": 3,
@@ -48,6 +49,11 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("network", "token-mlp"): {"channels": 3, "condition": 8, "width": 4, "depth": 1},
     ("branch", "transformer"): COARSE,
     ("branch", "convolution"): {"width": 4, "depth": 1},
+    ("network", "maskgit"): {**CODES, "hidden": 8},
+    ("network", "nat"): {**CODES, "hidden": 8},
+    ("network", "uvit-bert"): {**CODES, "hidden": 8},
+    ("network", "halton"): CODES,
+    ("network", "mage"): {**CODES, "decoder_depth": 1, "decoder_width": 8, "decoder_heads": 2},
     ("network", "adm"): NOISY,
     ("network", "adm-classifier"): NOISY,
     ("network", "residual"): CLASSIFIER,
@@ -109,6 +115,9 @@ FULL = [
     ("sampler", {"kind": "dpm-solver", "plan": {"kind": "fast", "order": 2}, "target": "noise"}),
     ("sampler", {"kind": "runge-kutta", "rule": "heun3", "land": False}),
     ("walk", {"kind": "langevin", "preset": "denoiser", "restart": {"every": 3}}),
+    ("order", {"kind": "raster", "inner": {"kind": "halton", "size": [2, 2], "roll": True}}),
+    ("reveal", {"kind": "revealed", "curve": {"kind": "power", "power": 2.5}, "early": True}),
+    ("head", {"kind": "perturbed", "spread": {"kind": "swell", "end": 2.0}, "top": 3}),
     ("scale", {"kind": "interval", "scale": 3.0, "low": 0.2, "high": 0.8}),
 ]
 

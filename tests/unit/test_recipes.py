@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from mezzotint import config, recipe
+from mezzotint import config, kinds, recipe
 from mezzotint.errors import ConfigError
+from mezzotint.networks.tokens import TokenConfig
 from tests.plugged import tiny_encoder
 from tests.tiny import ALONE, TREE, resolved
-from tests.tokenizers import tiny_kl
+from tests.tokenizers import tiny_kl, tiny_vq
 
 CPU = ALONE.device
 CLASSES = 3
@@ -39,7 +40,9 @@ def test_every_recipe_resolves_and_comes_back_from_a_file(name, pictures):
     tree = recipe.find(name)
     tree["data"] = placed(tree["data"], pictures)
     if "tokenizer" in tree:
-        tree["tokenizer"]["source"] = str(tiny_kl(8))
+        network = kinds.find("network", tree["model"].get("network", {}).get("kind", "dit"))
+        codes = issubclass(network, TokenConfig)
+        tree["tokenizer"]["source"] = str(tiny_vq(stride=16) if codes else tiny_kl(8))
     if "encoder" in tree["model"]:
         tree["model"]["encoder"]["source"] = str(tiny_encoder())
     found = recipe.resolve(tree)

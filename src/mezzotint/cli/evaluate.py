@@ -8,6 +8,7 @@ import typer
 
 from mezzotint.cli import shared, telling
 from mezzotint.cli.drawn import Wish
+from mezzotint.cli.probe import probe as probed
 from mezzotint.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ Pairs = Annotated[
 Reconstruct = Annotated[
     str | None, typer.Option(help="A tokenizer: measure the images as they come back from it.")
 ]
+ProbeOf = Annotated[
+    str | None, typer.Option("--probe", help="Fit a linear classifier to this model's features.")
+]
 Lpips = Annotated[Path | None, typer.Option(help="AlexNet weights for LPIPS, with --pairs.")]
 Kernel = Annotated[
     bool | None, typer.Option(help="Kernel distance; by default under 10,000 samples.")
@@ -100,6 +104,7 @@ def evaluate(
     pairs: Pairs = False,
     reconstruct: Reconstruct = None,
     lpips: Lpips = None,
+    probe: ProbeOf = None,
     kernel: Kernel = None,
     allow_lossy: AllowLossy = False,
     statistics: Statistics = None,
@@ -109,12 +114,12 @@ def evaluate(
     as_json: shared.Json = False,
 ) -> None:
     """Measure samples against real images, or draw them from a model and measure them."""
-    from dataclasses import replace
-
     from mezzotint.evaluation.choices import Choices
     from mezzotint.evaluation.sources import check_pair
     from mezzotint.training.distributed import ranks
 
+    if probed(probe, (samples, reference), size, out, device, force=force, as_json=as_json):
+        return
     samples, reference = _places(samples, reference, model, reconstruct)
     _apart(out, statistics, samples, reference, training, held_out)
     of_draws = {"--steps": steps, "--guidance": guidance, "-o": settings, "--stitch": stitch}
@@ -137,10 +142,17 @@ def evaluate(
         known, unseen = (_opened(x, size) if x else None for x in (training, held_out))
         paired = _metrics(ours, real, count, lpips) if pairs or back else ()
         evaluator = choices.evaluator(ours, real, count, known, unseen, group, watch)
-        if back:  # what comes back is meant to be near the training images
-            evaluator = replace(evaluator, training=None, held_out=None)
+        if back:
+            evaluator = _apart_from_training(evaluator)
         result = evaluator.report(ours, count, telling.title(ours, real), shared.command())
         _write(result, out, evaluator, ours, paired, statistics, verdict=back, as_json=as_json)
+
+
+def _apart_from_training(evaluator: "Evaluator") -> "Evaluator":
+    """Return it without training images: what comes back is meant to be near them."""
+    from dataclasses import replace
+
+    return replace(evaluator, training=None, held_out=None)
 
 
 def _places(

@@ -15,19 +15,27 @@ Tokens = Shaped[Tensor, "b l ..."]
 
 
 class TokenNetwork(Protocol):
-    """A network over a set of tokens, some of which are masked.
+    """A network over a set of tokens, some of which are masked."""
 
-    Attributes:
-        length: tokens of an image.
-        null: label of the null class; None where there is none.
-        num_classes: classes K; 0 for an unconditional network, which ignores y.
-        mask: the code that stands for a masked token, or None where tokens are no codes.
-    """
+    @property
+    def length(self) -> int:
+        """Tokens of an image."""
+        ...
 
-    length: int
-    mask: int | None
-    null: int | None
-    num_classes: int
+    @property
+    def mask(self) -> int | None:
+        """The code that stands for a masked token, or None where tokens are no codes."""
+        ...
+
+    @property
+    def null(self) -> int | None:
+        """Label of the null class; None where there is none."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """Classes K; 0 for an unconditional network, which ignores y."""
+        ...
 
     def empty(self, batch: int) -> Tokens:
         """Return a canvas; what stands where it is masked does not matter."""

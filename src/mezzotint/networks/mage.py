@@ -130,6 +130,8 @@ class MAGE(TokenTransformer):
         config: the shape.
     """
 
+    drops = True
+
     def __init__(self, config: MAGEConfig) -> None:
         super().__init__(config, leading=1)
         self.config = config
@@ -248,6 +250,18 @@ class MAGE(TokenTransformer):
         encoded, _ = self.encode(self.ids(tokens, masked).gather(1, seen), seen)
         where = torch.arange(self.length, device=tokens.device).expand(len(tokens), -1)
         return self.decode(encoded, seen, masked, where, y)[0]
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "b l"],
+        masked: Bool[Tensor, "b l"],
+        y: Int[Tensor, "b"],
+        dropped: Bool[Tensor, "b l"] | None = None,
+    ) -> Float[Tensor, "b l k"]:
+        """Return the logits of the codes at all places; see `restored` on what is dropped."""
+        if dropped is None:
+            return super().forward(tokens, masked, y)
+        return self.restored(tokens, dropped, masked, y)[..., : self.codes]
 
     def represented(self, tokens: Int[Tensor, "b l"]) -> Float[Tensor, "b d"]:
         """Return the features of images for a linear probe: the mean over encoded codes."""

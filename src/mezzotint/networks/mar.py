@@ -44,6 +44,8 @@ class MARConfig(NetworkConfig):
         dropout: of the outputs of attention and of the MLPs' linear layers, in training.
     """
 
+    over_tokens: ClassVar[bool] = True
+
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "B": _size(768, 12, 12, (6, 1024)),
         "L": _size(1024, 16, 16, (8, 1280)),

@@ -116,6 +116,8 @@ class MaskGIT(TokenTransformer):
         config: the shape.
     """
 
+    vocabulary = ("words.weight", "head.bias")
+
     def __init__(self, config: MaskGITConfig) -> None:
         super().__init__(config, leading=1)
         self.config = config

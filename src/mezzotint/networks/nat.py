@@ -163,6 +163,8 @@ class UViTBert(TokenTransformer):
         config: the shape.
     """
 
+    vocabulary = ("words.weight",)
+
     def __init__(self, config: UViTBertConfig) -> None:
         super().__init__(config, leading=1)
         self.config = config

@@ -6,7 +6,7 @@
 A network says how it embeds and refines the places that are asked; the rest stands here once.
 """
 
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mezzotint.config import Config
+from mezzotint.errors import ConfigError
 from mezzotint.nn.attention import Kept
 from mezzotint.nn.transformer import Context
 
@@ -26,7 +27,10 @@ class TokenConfig(Config):
         codes: entries of the codebook K; codes run from 0 to K - 1.
         size: rows and columns of the grid of tokens; one row for tokens without a grid.
         num_classes: classes; 0 is unconditional.
+        over_tokens: a masked generator may be made of it.
     """
+
+    over_tokens: ClassVar[bool] = True
 
     codes: int = Field(ge=1)
     size: tuple[int, int]
@@ -37,6 +41,31 @@ class TokenConfig(Config):
         if min(self.size) < 1:
             raise ValueError(f"size {self.size}: expected at least one row and one column")
         return self
+
+    @classmethod
+    def known(cls, shape: tuple[int, ...], vocabulary: int, num_classes: int) -> dict[str, Any]:
+        """Return the fields that tokenizer and data decide.
+
+        Args:
+            shape: of a latent, the grid of tokens last.
+            vocabulary: values that a token may take; 0 where latents are real numbers.
+            num_classes: of the data.
+
+        Raises:
+            ConfigError: latents are real numbers.
+        """
+        if not vocabulary:
+            raise ConfigError(
+                "tokenizer: it gives real numbers; this network works on codes, so take one with "
+                "a codebook, such as {kind: stored, source: emoji-vq}"
+            )
+        size = tuple(shape[-2:]) if len(shape) > 1 else (1, *shape)
+        return {"codes": vocabulary, "size": size, "num_classes": num_classes}
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tokens."""
+        return self.size
 
     @property
     def length(self) -> int:
@@ -64,9 +93,16 @@ class TokenTransformer(nn.Module):
     Args:
         config: the shape.
         leading: slots before the tokens, such as the class; they are asked in every pass.
+
+    Attributes:
+        class_rows: names of the tensors that hold a row for each class, and for nothing else.
+        vocabulary: names of the tables of codes that hold classes too.
+        drops: whether training may hide tokens from a part of the network altogether.
     """
 
     class_rows: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ()
+    drops: bool = False
 
     def __init__(self, config: TokenConfig, leading: int) -> None:
         super().__init__()
@@ -94,6 +130,14 @@ class TokenTransformer(nn.Module):
     def empty(self, batch: int) -> Int[Tensor, "b l"]:
         """Return a canvas of masked tokens, on the CPU."""
         return torch.full((batch, self.length), self.mask)
+
+    def tokens(self, latents: Int[Tensor, "b ..."]) -> Int[Tensor, "b l"]:
+        """Return the tokens of a tokenizer's latents: its codes, row by row."""
+        return latents.flatten(1).long()
+
+    def latents(self, tokens: Int[Tensor, "b l"]) -> Int[Tensor, "b l"]:
+        """Return what a tokenizer decodes: codes, the last of them where there is none."""
+        return tokens.clamp(max=self.codes - 1)
 
     def ids(self, tokens: Int[Tensor, "b l"], masked: Bool[Tensor, "b l"]) -> Int[Tensor, "b l"]:
         """Return the codes, and `mask` where they are masked."""

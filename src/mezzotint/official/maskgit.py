@@ -150,6 +150,11 @@ def to_official(state: Mapping[str, Tensor], *, heads: int) -> State:
     return result
 
 
+def hints(config: MaskGITConfig) -> dict[str, Any]:
+    """Return what `to_official` has to be told of a network."""
+    return {"heads": config.heads}
+
+
 def parts(
     *, choice_temperature: float = 4.5, guidance: float = 1.0
 ) -> tuple[Masked, Confidence, Along]:

@@ -32,12 +32,18 @@ class MaskedPlan(TrainPlan):
         drop: share of labels replaced by the null class; 0 makes a model that cannot be guided.
         masking: how many tokens are masked, and which.
         flip: mirror half of the images.
+        seen: weight of a token that is not masked, beside 1 of one that is; 0.1 in TiTok, 1 in
+            Halton-MaskGIT, 0 in the others.
+        by_image: average over each image's tokens first, so that images count alike (MaskGIT);
+            else all tokens of a batch count alike.
         sample_every: steps between sample grids.
     """
 
     drop: float = Field(default=0.1, ge=0, le=1)
     masking: Annotated[Masking, part("masking")] = Ratio()
     flip: bool = False
+    seen: float = Field(default=0.0, ge=0)
+    by_image: bool = False
     sample_every: int = Field(default=1000, ge=1)
 
     def draws(self, step: int) -> bool:
@@ -62,6 +68,9 @@ class MaskedTokens:
         null: the null class.
         flip: mirror half of the images.
         mirror: how that is done.
+        seen: weight of a token that is not masked.
+        by_image: average over each image's tokens first.
+        drops: whether the network is told which tokens its encoder is not to see (MAGE).
         device: where the network is.
         autocast: dtype in which the network may compute, or None for that of its weights.
     """
@@ -75,6 +84,9 @@ class MaskedTokens:
     null: int
     flip: bool = False
     mirror: Mirror = mirrored
+    seen: float = 0.0
+    by_image: bool = False
+    drops: bool = False
     device: torch.device = torch.device("cpu")
     autocast: torch.dtype | None = None
 
@@ -96,18 +108,22 @@ class MaskedTokens:
         """Score a batch at given labels."""
         codes = self.tokenizer.encode(batch.images.to(self.device))
         tokens = self.tokens(self.tokenizer.latents(codes, noise))
-        masked, _ = self.masking(len(tokens), tokens.shape[1], noise)
+        masked, dropped = self.masking(len(tokens), tokens.shape[1], noise)
+        hidden = (dropped.to(self.device),) if self.drops and bool(dropped.any()) else ()
         counts = masked.sum(1)
-        # The masked ones first; where images differ in number, the rest weighs nothing.
-        where = masked.int().argsort(dim=1, descending=True, stable=True)[:, : int(counts.max())]
-        weight = masked.gather(1, where).float().to(self.device)
+        # The masked ones first; where images differ in number, the rest weighs what seen ones do.
+        looked = masked.shape[1] if self.seen else int(counts.max())
+        where = masked.int().argsort(dim=1, descending=True, stable=True)[:, :looked]
+        weight = torch.where(masked.gather(1, where), 1.0, self.seen).to(self.device)
         where, masked = where.to(self.device), masked.to(self.device)
         with torch.autocast(
             self.device.type, dtype=self.autocast, enabled=self.autocast is not None
         ):
-            features = self.network(tokens, masked, y.to(self.device))
+            features = self.network(tokens, masked, y.to(self.device), *hidden)
         each = self.head.loss(gathered(features, where), gathered(tokens, where), noise) * weight
         total = each.sum() / weight.sum()
+        if self.by_image:
+            total = (each.sum(1) / weight.sum(1)).mean()
         share = counts.double() / masked.shape[1]
         return Loss(total, (each.sum(1) / weight.sum(1)).detach(), level(share.cpu()))
 

@@ -1,0 +1,211 @@
+"""ReCAP: what full and light passes cost at published sizes, and quality against time.
+
+    OMP_NUM_THREADS=1 python benchmarks/recap.py cost [--write]            counts and times passes
+    OMP_NUM_THREADS=1 python benchmarks/recap.py quality MODEL [--root runs/recap]
+
+`cost` draws weights at random: batch 8 by default, process time, medians. `quality` samples a
+trained masked model under full plans and under ReCAP's, two seeds each, and measures them as
+`mezzotint evaluate` does. Rows are kept when they are there; a second call goes on where it was.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from mezzotint import config, load
+from mezzotint.masked.plan import Masked, Plan, Reveal, single
+from mezzotint.networks.tokens import TokenTransformer
+from mezzotint.noise import SeededNoise
+from mezzotint.official import nat
+from mezzotint.token_generator import TokenGenerator
+
+PAGE: Final = Path(__file__).parents[1] / "docs" / "masked.md"
+SIZES: Final = {
+    "MaskGIT 256": ("maskgit", "256", Masked(), (16, 0)),
+    "NAT L (MaskGIT-r)": ("nat", "L", nat.parts()[0], (16, 8)),
+    "Halton B-256": ("halton", "B-256", Masked(), (16, 0)),
+    "MAGE B": ("mage", "B", Masked(), (20, 0)),
+}
+"""Name -> kind, preset, how tokens are dealt out, (stages, after) of the run that is counted."""
+FULL: Final = (4, 8, 12, 16, 24, 32, 48, 64)
+LIGHT: Final = ((8, 0), (16, 0), (16, 8), (24, 0), (32, 0), (32, 16))
+SEEDS: Final = (0, 100_000)
+
+
+def counted(work: Callable[[], object]) -> float:
+    """Return the multiply-adds of a call; spelt out, so that attention's products are counted."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        work()
+    return counter.get_total_flops() / 2
+
+
+def timed(work: Callable[[], object], rounds: int) -> float:
+    """Return the median of a call's process time, in seconds, after one that is not counted."""
+    work()
+    found = []
+    for _ in range(rounds):
+        started = time.process_time()
+        work()
+        found.append(time.process_time() - started)
+    return statistics.median(found)
+
+
+def passes(network: TokenTransformer, batch: int, count: int) -> tuple[Callable[[], object], ...]:
+    """Return a full pass over half-known tokens, and a light one over a group of `count`."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(network.codes, (batch, network.length), generator=generator)
+    masked = torch.rand(batch, network.length, generator=generator) < 0.5
+    where = torch.rand(batch, network.length, generator=generator).argsort(1)[:, :count]
+    y = torch.zeros(batch, dtype=torch.int64)
+    _, context = network.prefill(tokens, masked, y)
+    return (
+        lambda: network.prefill(tokens, masked, y),
+        lambda: network.extend(tokens, masked, where, context, y),
+    )
+
+
+@torch.inference_mode()
+def row(name: str, batch: int, rounds: int) -> dict[str, Any]:
+    """Measure one size: a full pass, a light one, and the share of a whole run that is left."""
+    kind, preset, reveal, (steps, after) = SIZES[name]
+    network = config.load("network", {"kind": kind, "preset": preset}).build().eval()
+    network.requires_grad_(requires_grad=False)  # what counts hangs hooks on what is trained
+    plan = planned(reveal, network.length, steps, after)
+    groups = [sum(group) for group in plan.groups if len(group) > 1]
+    count = round(statistics.mean(groups))
+    full, light = passes(network, batch, count)
+    ones = passes(network, 1, count)
+    macs = [counted(work) for work in ones]
+    seconds = [timed(work, rounds) for work in (full, light)]
+    whole, few = plan.passes
+    return {
+        "name": name,
+        "batch": batch,
+        "group": count,
+        "macs": macs,
+        "seconds": seconds,
+        "plan": [steps, after, whole, few],
+        "run_macs": (whole + few * macs[1] / macs[0]) / (whole + few),
+        "run_seconds": (whole + few * seconds[1] / seconds[0]) / (whole + few),
+    }
+
+
+def planned(reveal: Reveal, length: int, steps: int, after: int) -> Plan:
+    """Return the plan of a run with one light pass after each full one."""
+    return single(reveal(length, steps)).regrouped(1, after)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the rows as a table of the page."""
+    lines = [
+        "| size | group | GMAC full | light | share | s full | light | share | run "
+        "| MACs left | time left |",
+        "| --- | --: | --: | --: | --: | --: | --: | --: | --- | --: | --: |",
+    ]
+    for r in rows:
+        (full, light), (slow, fast) = r["macs"], r["seconds"]
+        steps, after, whole, few = r["plan"]
+        lines.append(
+            f"| {r['name']} | {r['group']} | {full / 1e9:.1f} | {light / 1e9:.2f} "
+            f"| {light / full:.3f} | {slow:.2f} | {fast:.2f} | {fast / slow:.3f} "
+            f"| {steps} stages, after {after}: {whole} + {few} "
+            f"| {r['run_macs']:.2f} | {r['run_seconds']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def cost(options: argparse.Namespace) -> None:
+    """Measure every size, one by one, and show or write the table; rows that are there stay."""
+    kept = options.root / f"cost-{options.batch}.json"
+    rows = json.loads(kept.read_text()) if kept.exists() else []
+    for name in options.sizes or SIZES:
+        if all(each["name"] != name for each in rows):
+            rows.append(row(name, options.batch, options.rounds))
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps(rows, indent=1))
+    found = table(rows)
+    print(found)
+    if options.write:
+        head, _, rest = PAGE.read_text().partition("<!-- recap-cost -->")
+        _, _, tail = rest.partition("<!-- /recap-cost -->")
+        note = (
+            f"Batch {options.batch}, float32, one thread. A light pass is over a group of mean "
+            "size; multiply-adds are of one image; *left* is what a run's passes cost beside as "
+            "many full ones."
+        )
+        marks = f"<!-- recap-cost -->\n{note}\n\n{found}\n<!-- /recap-cost -->"
+        PAGE.write_text(head + marks + tail)
+
+
+@torch.inference_mode()
+def speed(made: TokenGenerator, batch: int, rounds: int) -> float:
+    """Return the seconds of process time that an image takes, tokens alone."""
+    y = torch.arange(batch) % max(len(made.classes), 1)
+
+    def work() -> object:
+        return [None for _ in made.masked(y, SeededNoise(range(batch)))]
+
+    return timed(work, rounds) / batch
+
+
+def quality(options: argparse.Namespace) -> None:
+    """Sample and evaluate a model under every plan, two seeds each; rows that are there stay."""
+    model = load(options.model)
+    assert isinstance(model, TokenGenerator), f"{options.model}: not a masked model"
+    settings = [(steps, 0, 0) for steps in options.full or FULL]
+    settings += [(steps, 1, after) for steps, after in LIGHT if not options.full]
+    folder = options.root / Path(options.model).name
+    for steps, reuse, after in settings:
+        for seed in SEEDS:
+            place = folder / f"T{steps}-u{reuse}-P{after}-s{seed}"
+            if (place / "row.json").exists():
+                continue
+            changes = {"steps": steps, "reuse": reuse, "after": after}
+            made = model.with_sampling(**changes)
+            made.save(place / "model")
+            evaluate = [sys.executable, "-m", "mezzotint", "evaluate", "--model"]
+            evaluate += [str(place / "model"), "--count", str(options.count), "--seed", str(seed)]
+            done = subprocess.run([*evaluate, "--out", str(place / "report"), "--json"], check=True)
+            assert done.returncode == 0
+            full, light = made.masked.plan.passes
+            found = {**changes, "seed": seed, "full": full, "light": light}
+            found["seconds"] = speed(made, options.batch, options.rounds)
+            report = json.loads((place / "report" / "report.json").read_text())
+            found["scores"] = {each["name"]: each["value"] for each in report["scores"]}
+            (place / "row.json").write_text(json.dumps(found, indent=1))
+            print(json.dumps(found))
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--root", type=Path, default=Path("runs/recap"))
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    verbs = parser.add_subparsers(required=True)
+    first = verbs.add_parser("cost")
+    first.add_argument("--sizes", nargs="*", choices=SIZES)
+    first.add_argument("--write", action="store_true")
+    first.set_defaults(work=cost)
+    second = verbs.add_parser("quality")
+    second.add_argument("model")
+    second.add_argument("--count", type=int, default=5000)
+    second.add_argument("--full", nargs="*", type=int, help="only these full plans")
+    second.set_defaults(work=quality)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.work(options)
+
+
+if __name__ == "__main__":
+    main()

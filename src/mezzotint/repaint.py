@@ -1,0 +1,92 @@
+"""Inpainting and class-conditional editing, which masked generators do without any training.
+
+    tokens under the hole are masked -> the others stay -> what is drawn is pasted into the hole
+
+Give another class than the image's own, and that is drawn into the hole.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from mezzotint.errors import DataError
+from mezzotint.noise import SeededNoise, mix
+from mezzotint.token_generator import TokenGenerator
+
+_ENCODING = 6  # keeps what a tokenizer draws apart from what the generator draws
+
+
+@torch.no_grad()
+def repaint(
+    generator: TokenGenerator,
+    images: UInt8[Tensor, "n 3 H W"],
+    holes: Bool[Tensor, "n H W"],
+    classes: Sequence[str | int],
+    *,
+    seeds: Sequence[int],
+) -> UInt8[Tensor, "n 3 H W"]:
+    """Draw what is inside of holes again; pixels outside stay as they were.
+
+    Args:
+        generator: a masked generator, with its sampling recipe.
+        images: of the generator's size.
+        holes: where to draw; a token is drawn if any of its pixels is in the hole.
+        classes: names or numbers, one an image.
+        seeds: one an image; what is drawn depends on image, hole, class and seed alone.
+
+    Returns:
+        The images, changed inside of the holes.
+
+    Raises:
+        DataError: numbers or sizes that do not fit, an unknown class, or tokens without a grid.
+    """
+    rows, columns = generator.denoiser.network.config.grid
+    wanted = generator.tokenizer.spec.image
+    count = len(images)
+    if not count == len(holes) == len(classes) == len(seeds):
+        raise DataError(
+            f"{count} images, {len(holes)} holes, {len(classes)} classes, {len(seeds)} seeds: "
+            "expected as many of each"
+        )
+    if tuple(images.shape[2:]) != wanted or holes.shape[1:] != images.shape[2:]:
+        raise DataError(
+            f"images of {tuple(images.shape[2:])}, holes of {tuple(holes.shape[1:])}: "
+            f"expected {wanted}, the size that this model draws"
+        )
+    if 1 in (rows, columns) and rows * columns > 1:
+        raise DataError("the tokens of this model lie on no grid, so a hole is nowhere among them")
+    labels = generator.labels(classes)
+    masked = functional.adaptive_max_pool2d(holes[:, None].float(), (rows, columns)) > 0
+    masked = masked.flatten(1)
+    result = images.clone()
+    # A plan is made for a number of tokens, so images whose holes are as large go together.
+    for total in sorted(set(masked.sum(1).tolist()) - {0}):
+        chosen = (masked.sum(1) == total).nonzero()[:, 0]
+        own = [seeds[row] for row in chosen.tolist()]
+        drawn = _drawn(generator, images[chosen], masked[chosen], labels[chosen], own, int(total))
+        inside = holes[chosen][:, None]
+        result[chosen] = torch.where(inside, drawn.to(result.device), images[chosen])
+    return result
+
+
+def _drawn(
+    generator: TokenGenerator,
+    images: UInt8[Tensor, "n 3 H W"],
+    masked: Bool[Tensor, "n l"],
+    labels: Tensor,
+    seeds: Sequence[int],
+    total: int,
+) -> UInt8[Tensor, "n 3 H W"]:
+    """Return whole images of which some tokens were drawn; as many in each."""
+    network, tokenizer, device = generator.denoiser.network, generator.tokenizer, generator.device
+    noise = SeededNoise([mix(seed, _ENCODING) for seed in seeds])
+    tokens = network.tokens(tokenizer.latents(tokenizer.encode(images.to(device)), noise))
+    filling = generator.revealing(total)
+    *_, last = filling.fill(tokens, masked.to(device), labels.to(device), SeededNoise(seeds))
+    return tokenizer.decode(network.latents(last.tokens)).cpu()
+
+
+__all__ = ["repaint"]

@@ -1,0 +1,199 @@
+"""MaskGIT's lineages and MAGE: parameters and cost of every published size, names both ways."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mezzotint import config
+from mezzotint.errors import CheckpointError, ConfigError
+from mezzotint.masked.curves import Flat, Ramp, Swell
+from mezzotint.official import halton, mage, maskgit, nat, titok
+from mezzotint.official.fused import fused, parted
+from tests.masked_models import tiny
+
+HERE = Path(__file__).parent
+SIZES = {
+    name: entry
+    for system in ("maskgit", "mage", "recap")
+    for name, entry in json.loads((HERE / f"{system}_sizes.json").read_text()).items()
+    if "vqgan" not in name and entry["params"] is not None
+}
+
+
+def shape_of(name, arguments):
+    """Return our config of a published size."""
+    if name.startswith("halton"):
+        return halton.config_of(arguments)
+    if name.startswith("mage"):
+        return mage.config_of(arguments, unused=True)
+    if name.startswith("maskgit_r"):
+        return nat.config_of(arguments)
+    if name.startswith("maskgit"):
+        return maskgit.config_of(arguments)
+    kinds = {"ViT": titok.bert_of, "UViT": titok.uvit_of}
+    return kinds[arguments["generator"]["model_type"]](arguments)
+
+
+def counted(network, group=None):
+    """Return PyTorch's count of a pass over one image, a light one if a group is given."""
+    tokens = torch.zeros(1, network.length, dtype=torch.int64, device="meta")
+    y, masked = tokens[:, 0], tokens > 0
+    if group is None:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(tokens, masked, y)
+        return counter.get_total_flops()
+    every = torch.arange(network.length)[None]
+    _, own = network.asked(tokens, every.to("meta"), y, None)
+    kept = [(keys[:, :, 1:-group], values[:, :, 1:-group]) for keys, values in own]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.asked(tokens[:, :group], every[:, :group].to("meta"), y, kept)
+    return counter.get_total_flops()
+
+
+def built(shape):
+    with torch.device("meta"):
+        return shape.build()
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_published_size_has_its_parameters(name):
+    network = built(shape_of(name, SIZES[name]["config"]))
+    assert sum(p.numel() for p in network.parameters()) == SIZES[name]["params"]
+    if "params_unused_in_forward" in SIZES[name]:
+        unused = sum(p.numel() for p in network.unused.parameters())
+        assert unused == SIZES[name]["params_unused_in_forward"]
+
+
+COST = {"halton_tiny_256": 0.02, "titok_generator_b64": 0.02, "maskgit_imagenet256": 0.01}
+"""By the counting rules' differences: TiTok's leaves out the head, which is 1.8 % there."""
+
+
+@pytest.mark.parametrize("name", COST)
+def test_a_full_pass_costs_what_the_release_s_does(name):
+    network = built(shape_of(name, SIZES[name]["config"]))
+    assert counted(network) == pytest.approx(SIZES[name]["flops_or_macs"], rel=COST[name])
+
+
+def test_full_and_light_passes_of_nat_cost_what_the_release_s_do():
+    entry = SIZES["maskgit_r_uvit_768x25"]
+    network = built(shape_of("maskgit_r_uvit_768x25", entry["config"]))
+    for name, wanted in entry["flops_or_macs"].items():
+        group = None if name == "full" else int(name.split("_")[1])
+        assert counted(network, group) == pytest.approx(wanted, rel=1e-2), name
+
+
+def test_presets_are_the_published_sizes():
+    for kind, preset, name in (
+        ("maskgit", "256", "maskgit_imagenet256"),
+        ("maskgit", "512", "maskgit_imagenet512"),
+        ("maskgit", "titok-l-32", "titok_generator_l32"),
+        ("maskgit", "titok-b-64", "titok_generator_b64"),
+        ("uvit-bert", "titok-s-128", "titok_generator_s128"),
+        ("nat", "L", "maskgit_r_uvit_768x25"),
+        *(
+            ("halton", f"{short}-{pixels}", f"halton_{long}_{pixels}")
+            for short, long in zip(
+                ("T", "S", "B", "L", "XL"),
+                ("tiny", "small", "base", "large", "xlarge"),
+                strict=True,
+            )
+            for pixels in (256, 384)
+        ),
+    ):
+        found = config.load("network", {"kind": kind, "preset": preset})
+        wanted = shape_of(name, SIZES[name]["config"])
+        names = [(n, t.shape) for n, t in built(found).state_dict().items()]
+        assert names == [(n, t.shape) for n, t in built(wanted).state_dict().items()], preset
+        assert getattr(found, "heads", None) == getattr(wanted, "heads", None)
+
+
+def same(first, second):
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_names_go_both_ways():
+    for kind, there, back in (
+        ("nat", nat.to_official, nat.from_official),
+        ("uvit-bert", titok.uvit_to_official, titok.uvit_from_official),
+        ("halton", halton.to_official, halton.from_official),
+    ):
+        state = tiny(kind).state_dict()
+        same(back(there(state)), state)
+    state = tiny("maskgit", tied=False).state_dict()
+    same(titok.bert_from_official(titok.bert_to_official(state)), state)
+    state = tiny("maskgit", null_row=False).state_dict()
+    arrays = maskgit.to_official(state, heads=2)
+    assert arrays["TransformerLayer_0/Attention_0/self_attention/query/kernel"].shape == (16, 2, 8)
+    same(maskgit.from_official(arrays), state)
+    same(maskgit.from_official({f"params/{name}": a for name, a in arrays.items()}), state)
+    found = maskgit.config_from_official(arrays, codes=11)
+    assert found == tiny("maskgit", null_row=False).config
+
+
+def test_mage_s_checkpoints_come_in_whole_and_go_out_again():
+    network = tiny("mage", num_classes=0, unused=True, spare=1000)
+    state = network.state_dict()
+    official = mage.to_official(state, ids=True)
+    assert official["token_emb.position_ids"].shape == (1, 257)
+    assert official["mlm_layer.bias"].shape == (1, 1, 1012)
+    held = {**official, "vqgan.encoder.conv_in.weight": torch.ones(1)}
+    same(mage.from_official(held, unused=True), state)
+    assert list(mage.tokenizer_of(held)) == ["encoder.conv_in.weight"]
+    found = mage.config_from_official(held, heads=2, decoder_heads=2)
+    assert found == network.config
+    plain = mage.from_official(held)
+    found.model_copy(update={"unused": False}).build().load_state_dict(plain)
+    assert network.config.slot == 11 + 76
+    assert network.config.mask == 1011
+
+
+def test_released_halton_files_hold_the_table_twice():
+    state = tiny("halton").state_dict()
+    official = halton.to_official(state, tied=True)
+    wrapped = {f"module._orig_mod.{name}": tensor for name, tensor in official.items()}
+    same(halton.from_official(wrapped), state)
+    found = halton.config_from_official(wrapped, heads=2)
+    assert found.model_copy(update={"mlp": None}) == tiny("halton").config
+
+
+def test_fused_projections_come_apart_again():
+    state = {"a.q.weight": torch.ones(2, 3), "a.k.weight": torch.zeros(2, 3)}
+    state |= {"a.v.weight": torch.full((2, 3), 2.0), "b": torch.ones(1)}
+    whole = fused(state, (".q.", ".k.", ".v."), ".qkv.")
+    assert whole["a.qkv.weight"].shape == (6, 3)
+    same(parted(whole, (".q.", ".k.", ".v."), ".qkv."), state)
+
+
+def test_foreign_tensors_and_settings_are_refused():
+    for reader, what in (
+        (maskgit.config_from_official, "not a MaskGIT checkpoint"),
+        (halton.config_from_official, "not a Halton-MaskGIT checkpoint"),
+        (mage.config_from_official, "not a MAGE checkpoint"),
+    ):
+        with pytest.raises(CheckpointError, match=what):
+            reader({"x": torch.ones(1)})
+    with pytest.raises(CheckpointError, match="1 of 1 tensors are not of NAT's U-ViT: x"):
+        nat.from_official({"x": torch.ones(1)})
+    with pytest.raises(ConfigError, match="sched_mode 'odd': expected one of arccos"):
+        halton.confident({"sched_mode": "odd"})
+    with pytest.raises(ConfigError, match="guidance_decay 'odd': expected one of constant"):
+        titok.parts({"guidance_decay": "odd"})
+    with pytest.raises(ConfigError, match="proj 2: the release runs with 1 alone"):
+        halton.config_of({"proj": 2})
+
+
+def test_published_settings_in_our_terms():
+    reveal, order, head, scale = titok.parts({"guidance_scale": 4.5, "guidance_decay": "linear"})
+    assert isinstance(scale, Ramp)
+    assert (scale.start, scale.end) == (1.0, 5.5)
+    assert isinstance(titok.parts({"guidance_decay": "power-cosine"})[3], Swell)
+    assert halton.visiting({"w": 2.0}, (4, 4))[3] == Flat(3.0)
+    assert halton.visiting({"top_k": 5}, (4, 4))[2].top == 5
+    assert nat.parts()[3] == Flat(1.0)
+    assert sum(maskgit.parts()[0](256, 8)) == 256
+    assert reveal(32, 8)[0] > 0
+    assert order.temperature == head.spread == mage.parts(temperature=4.5)[1].temperature
