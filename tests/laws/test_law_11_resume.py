@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.tiny import CLASSIFIER, TREE, finish, tiny
+from tests.tiny import CLASSIFIER, MASKED, TREE, finish, tiny
 
 CLASSIFIERS = {
     "classifier": (),
@@ -11,6 +11,10 @@ CLASSIFIERS = {
         "train.accumulate=3",
         "model.network={kind: depthwise, widths: [8, 16], blocks: 1, patch: 1}",
     ),
+}
+MASKEDS = {
+    "masked, with dropout": (),
+    "masked, cut into pieces, mirrored": ("train.accumulate=3", "train.flip=true"),
 }
 SETTINGS = {
     "plain": (),
@@ -39,9 +43,10 @@ def everything(run):
 
 RUNS = [(TREE, each) for each in SETTINGS.values()]
 RUNS += [(CLASSIFIER, each) for each in CLASSIFIERS.values()]
+RUNS += [(MASKED, each) for each in MASKEDS.values()]
 
 
-@pytest.mark.parametrize(("tree", "settings"), RUNS, ids=[*SETTINGS, *CLASSIFIERS])
+@pytest.mark.parametrize(("tree", "settings"), RUNS, ids=[*SETTINGS, *CLASSIFIERS, *MASKEDS])
 def test_a_run_in_two_parts_is_the_run_in_one(tmp_path, tree, settings):
     whole = tiny(tmp_path / "whole", *settings, tree=tree)
     whole.open()
