@@ -62,6 +62,31 @@ TOKENIZER: dict[str, Any] = {
 }
 """16 tokens of 4 floats for 8 x 8 digits."""
 RIVAL: dict[str, Any] = {"share": 0.02, "lecam": 0.1, "warmup": 4, "starts": 2, "ramp": 5}
+MASKED: dict[str, Any] = {
+    "model": {
+        "kind": "masked",
+        "network": {
+            "kind": "mar",
+            "width": 16,
+            "depth": 1,
+            "heads": 2,
+            "patch": 2,
+            "buffer": 2,
+            "head": {"kind": "token-mlp", "width": 8, "depth": 1},
+        },
+        "head": {"kind": "diffusion", "steps": 4, "repeats": 2},
+    },
+    "data": TREE["data"],
+    "train": {
+        **TREE["train"],
+        "masking": {"kind": "truncated-normal", "mean": 1.0, "low": 0.7, "shared": True},
+    },
+    "sampling": {
+        "steps": 4,
+        "order": "raster",
+        "guidance": {"kind": "ramp", "start": 1.0, "end": 2.0, "clock": "known"},
+    },
+}
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
 

@@ -70,8 +70,13 @@ class MaskedSampling(Config):
         """Return a model's head with the changes that are asked for here.
 
         Raises:
-            ConfigError: it has no such setting.
+            ConfigError: it has no such setting, or cannot tell what the order looks at.
         """
+        if self.order.looks and not getattr(self.ranker or model, "tells", True):
+            raise ConfigError(
+                "sampling.order: it looks at how sure the head is of each token, which this head "
+                "cannot tell; use random, raster or halton"
+            )
         kind = config.dump(model)["kind"]
         return config.load_at(
             "sampling.head", "head", {**config.dump(model), **self.head, "kind": kind}

@@ -90,8 +90,14 @@ def head(case: Case, model: MAR, tokens: Tensor) -> None:
     case.expect("loss", mean.view(-1), atol=LOSS, rtol=BOUND)
     features = time_features(case.input("emb_t").float(), 256)
     case.expect("timestep_embedding_256", features, atol=LOSS)  # of angles near 1000, in float32
-    if "diff_net_cfg_2p5" in case:
-        case.expect("diff_net_cfg_2p5", guided(model, truth.x, t, z, 2.5), atol=FORWARD)
+    for name in case.outputs("diff_net_cfg_*"):
+        scale = told(name.removeprefix("diff_net_cfg_"))
+        case.expect(name, guided(model, truth.x, t, z, scale), atol=FORWARD * max(1.0, scale))
+
+
+def told(text: str) -> float:
+    """Read a number in a name, such as 2p5."""
+    return float(text.replace("p", "."))
 
 
 def guided(model: MAR, x: Tensor, t: Tensor, z: Tensor, scale: float) -> Tensor:
@@ -126,20 +132,22 @@ def single_steps(case: Case, model: MAR) -> None:
                 "p_log_variance": step.log_variance(estimate.var_mix),
                 "p_pred_xstart": estimate.x0,
                 "p_sample": mean + added,
-                "p_temp0p9_sample": mean + 0.9 * added,
-                "p_temp0p9_pred_xstart": estimate.x0,
             }
         )
+        for name in case.outputs("p_temp*_sample"):
+            rows[-1][name] = mean + told(name.split("_")[1].removeprefix("temp")) * added
+        for name in case.outputs("p_temp*_pred_xstart"):
+            rows[-1][name] = estimate.x0
     for name in rows[0]:
         case.expect(name, torch.cat([row[name] for row in rows]), atol=LOSS, of_max=STEP)
-    if "p_cfg1p7_sample" in case:
-        guided_steps(case, denoiser, grid)
+    for name in case.outputs("p_cfg*_sample"):
+        guided_steps(case, name, denoiser, grid)
 
 
-def guided_steps(case: Case, denoiser: NetworkDenoiser, grid: Tensor) -> None:
+def guided_steps(case: Case, name: str, denoiser: NetworkDenoiser, grid: Tensor) -> None:
     """Compare guided steps; both halves of the release's batch, each with its own variance."""
     x, z, noise = (case.input(f"p_{name}") for name in ("x", "c", "noise"))
-    half = len(x) // 2
+    half, scale = len(x) // 2, told(name.split("_")[1].removeprefix("cfg"))
     places = case.input("p_t_cfg").tolist()
     steps = transitions(denoiser.path, grid)
     found = torch.empty_like(x)
@@ -150,7 +158,7 @@ def guided_steps(case: Case, denoiser: NetworkDenoiser, grid: Tensor) -> None:
         one, other = slice(row, row + 1), slice(half + row, half + row + 1)
         # The second half guides the same way, and keeps the variance of its own condition.
         for place, own in ((one, z[one]), (other, z[other])):
-            estimate = ClassifierFree(denoiser, 1.7, null=z[other])(x[one], ends[:1], z[one])
+            estimate = ClassifierFree(denoiser, scale, null=z[other])(x[one], ends[:1], z[one])
             variance = denoiser(x[one], ends[:1], own).var_mix
             estimate = type(estimate)(estimate.x0, estimate.eps, variance)
             # The release mixes eps of x in the first half, and takes x0 of x in each.
@@ -161,7 +169,7 @@ def guided_steps(case: Case, denoiser: NetworkDenoiser, grid: Tensor) -> None:
             mean, deviation = Ancestral().reverse(start, estimate, here, there, steps[column])
             added = deviation * noise[place] if places[row] else torch.zeros_like(mean)
             found[place] = mean + added
-    case.expect("p_cfg1p7_sample", found, atol=LOSS, of_max=STEP)
+    case.expect(name, found, atol=LOSS, of_max=STEP)
 
 
 @checks("mar", r"create_diffusion", "output/*/betas", "output/*/timestep_map")

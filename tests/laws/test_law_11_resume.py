@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.tiny import CLASSIFIER, RIVAL, TOKENIZER, TREE, finish, tiny
+from tests.tiny import CLASSIFIER, MASKED, RIVAL, TOKENIZER, TREE, finish, tiny
 
 CLASSIFIERS = {
     "classifier": (),
@@ -11,6 +11,10 @@ CLASSIFIERS = {
         "train.accumulate=3",
         "model.network={kind: depthwise, widths: [8, 16], blocks: 1, patch: 1}",
     ),
+}
+MASKEDS = {
+    "masked, with dropout": (),
+    "masked, cut into pieces, mirrored": ("train.accumulate=3", "train.flip=true"),
 }
 SETTINGS = {
     "plain": (),
@@ -49,9 +53,11 @@ TOKENIZERS = {
 RUNS = [(TREE, each) for each in SETTINGS.values()]
 RUNS += [(CLASSIFIER, each) for each in CLASSIFIERS.values()]
 RUNS += [(TOKENIZER, each) for each in TOKENIZERS.values()]
+RUNS += [(MASKED, each) for each in MASKEDS.values()]
+IDS = [*SETTINGS, *CLASSIFIERS, *TOKENIZERS, *MASKEDS]
 
 
-@pytest.mark.parametrize(("tree", "settings"), RUNS, ids=[*SETTINGS, *CLASSIFIERS, *TOKENIZERS])
+@pytest.mark.parametrize(("tree", "settings"), RUNS, ids=IDS)
 def test_a_run_in_two_parts_is_the_run_in_one(tmp_path, tree, settings):
     whole = tiny(tmp_path / "whole", *settings, tree=tree)
     whole.open()

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from mezzotint import releases
 from mezzotint.card import cost
+from mezzotint.config import load
 from mezzotint.diffusion.paths import CosineBetas
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.networks.mar import MAR, MARConfig
+from mezzotint.networks.mar_slots import KeptSlots
 from mezzotint.official.mar import (
     config_from_official,
     config_of,
@@ -18,6 +22,7 @@ from mezzotint.official.mar import (
     to_official,
 )
 from mezzotint.official.renames import unwrap
+from tests.tiny import MASKED
 
 SIZES = json.loads((Path(__file__).parent / "mar_sizes.json").read_text())
 SIZES.pop("kl16_vae")
@@ -64,6 +69,75 @@ def _on_meta(model: MAR, hidden: int):
             return inner(tokens, masked, where, slots, context)
 
     return look
+
+
+# Twice the multiply-adds at stage 48 of 64, where 159 tokens are known and a group of 5 and 6 comes
+# (recap.md; each image, and each branch of guidance): full pass, light one, the slots kept.
+PASSES = {
+    "mar_base": (98_110_181_376, 26_007_257_088, 2_895_593_472),
+    "mar_large": (229_078_269_952, 60_730_638_336, 6_758_334_464),
+    "mar_huge": (443_341_312_000, 117_540_864_000, 13_076_480_000),
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_a_light_pass_costs_the_share_of_a_full_one_that_is_predicted(name, monkeypatch):
+    def places(hidden):
+        return torch.zeros(1, {256: 159, 159: 159, 11: 5}[hidden.shape[1]], dtype=torch.long)
+
+    monkeypatch.setattr("mezzotint.networks.mar.shown", places)
+    monkeypatch.setattr("mezzotint.networks.mar_context.shown", places)
+    monkeypatch.setattr(
+        "mezzotint.networks.mar_context.outside", lambda where, length: where[:, :0]
+    )
+    config = config_of(SIZES[name]["config"])
+    with torch.device("meta"):
+        model = MAR(config).eval()
+        tokens, masked = model.empty(1), torch.ones(1, model.length, dtype=torch.bool)
+        where, y = torch.zeros(1, 11, dtype=torch.long), torch.zeros(1, dtype=torch.long)
+        _, context = model.prefill(tokens, masked, y)
+        # All are kept but those of the group, so 245 stand for what `outside` would name.
+        others = torch.zeros(1, 245, dtype=torch.long)
+        monkeypatch.setattr("mezzotint.networks.mar_context.outside", lambda where, length: others)
+        found = [
+            cost(_Pass(model, network), tokens, masked, where, context, y)["multiply_adds"]
+            for network in (None, model, KeptSlots(model))
+        ]
+    entering = [159, 5, 5]  # the specification leaves out the projection of known tokens
+    width = config.values * config.width
+    counted = [2 * (n - known * width) for n, known in zip(found, entering, strict=True)]
+    assert counted == list(PASSES[name])
+    assert counted[1] / counted[0] <= 0.266
+
+
+class _Pass(torch.nn.Module):
+    """A full pass where there is no network for a light one."""
+
+    def __init__(self, model: MAR, network: MAR | KeptSlots | None) -> None:
+        super().__init__()
+        self.model, self.network = model, network
+
+    def forward(self, tokens, masked, where, context, y):
+        if self.network is None:
+            return self.model(tokens, masked, y)
+        return self.network.extend(tokens, masked, where, context, y)
+
+
+def test_official_weights_come_in_by_a_recipe_and_go_out(tmp_path):
+    tree = {**MASKED, "model": {**MASKED["model"], "head": "diffusion"}}
+    shape = {"channels": 3, "size": (8, 8), "num_classes": 7}
+    config = load("network", {**MASKED["model"]["network"], **shape})
+    network = config.build()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    official = to_official(network.state_dict())
+    save_file(official, tmp_path / "mar.safetensors")
+    made = releases.imported(tmp_path / "mar.safetensors", tree)
+    assert made.classes == tuple("0123456")
+    assert made.sample("3", seeds=1).shape == (1, 3, 8, 8)
+    again = releases.exported(made)
+    assert again.keys() == official.keys()
+    assert all(torch.equal(again[name], official[name]) for name in official)
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -7,7 +7,7 @@ temperature are the ordinary ones. Li et al., arXiv 2406.11838, section 3.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -129,7 +129,12 @@ class Diffusing:
     Args:
         path, prediction: of its denoiser; MAR's by default.
         sampler, grid, steps, light, temperature, repeats, times: see `DiffusionHead`.
+
+    Attributes:
+        tells: how sure it is of a token, it cannot tell; so no order can look at that.
     """
+
+    tells: ClassVar[bool] = False
 
     path: Annotated[Path, part("path")] = DiscreteVP(CosineBetas())
     prediction: Annotated[Prediction, part("prediction")] = LearnedRange()

@@ -112,6 +112,11 @@ class MARConfig(NetworkConfig):
         return self.size[0] // self.patch, self.size[1] // self.patch
 
     @property
+    def length(self) -> int:
+        """Tokens of an image."""
+        return self.grid[0] * self.grid[1]
+
+    @property
     def values(self) -> int:
         """Values of a token."""
         return self.channels * self.patch**2
@@ -134,7 +139,7 @@ class MAR(nn.Module):
         self.null = self.num_classes = config.num_classes
         self.mask: int | None = None  # tokens are no codes
         self.latent = (config.channels, *config.size)
-        self.length = config.grid[0] * config.grid[1]
+        self.length = config.length
         self.class_rows = ("label.table.weight",)
         places = config.buffer + self.length
         width, narrow = config.encoder[0], config.decoder[0]

@@ -59,7 +59,12 @@ def joined(kept: Kept | None, own: Kept) -> Kept:
     """Return kept keys and values with those of the tokens that ask behind them."""
     if kept is None:
         return own
-    return torch.cat([kept[0], own[0]], dim=2), torch.cat([kept[1], own[1]], dim=2)
+    # By token, as they lie in memory: whole rows are copied, not a head's part of each.
+    keys, values = (
+        torch.cat([before.transpose(1, 2), now.transpose(1, 2)], dim=1).transpose(1, 2)
+        for before, now in zip(kept, own, strict=True)
+    )
+    return keys, values
 
 
 def attend(

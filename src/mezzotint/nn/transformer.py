@@ -97,9 +97,10 @@ def outside(where: Int[Tensor, "b n"], length: int) -> Int[Tensor, "b m"]:
 
 def at_places(layer: Kept, places: Int[Tensor, "b m"]) -> Kept:
     """Return the keys and values of some tokens, given by where they stand in the layer's."""
-    keys, values = layer
-    index = places[:, None, :, None].expand(-1, keys.shape[1], -1, keys.shape[3])
-    return keys.gather(2, index), values.gather(2, index)
+    image = torch.arange(len(places), device=places.device)[:, None]
+    # By token: what lies together in memory is copied together, which gather() does not see.
+    keys, values = (each.transpose(1, 2)[image, places].transpose(1, 2) for each in layer)
+    return keys, values
 
 
 def through(

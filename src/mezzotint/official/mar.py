@@ -192,5 +192,6 @@ def from_official(state: Mapping[str, Tensor]) -> State:
 def to_official(state: Mapping[str, Tensor]) -> State:
     """Rename our tensors to the official names; strict, and the inverse of `from_official`."""
     others = {name: tensor for name, tensor in state.items() if name != _TABLE}
-    table = state[_TABLE]
-    return {_CLASSES: table[:-1], _NULL: table[-1:], **RENAMES.to_official(others)}
+    # Copies: two views of one tensor cannot be written to a file.
+    classes, null = state[_TABLE][:-1].clone(), state[_TABLE][-1:].clone()
+    return {_CLASSES: classes, _NULL: null, **RENAMES.to_official(others)}

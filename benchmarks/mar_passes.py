@@ -1,0 +1,116 @@
+"""Full and light passes of MAR at a published size: multiply-adds, their prediction, CPU time.
+
+    OMP_NUM_THREADS=1 python benchmarks/mar_passes.py --size B --batch 1
+
+The moment is three quarters through a run: at stage 48 of 64, 159 tokens are known, and a group of
+two stages reveals 5 and 6 more. Weights are random; times are process times, medians of the rounds.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from mezzotint.masked.plan import Masked
+from mezzotint.networks.mar import MAR, MARConfig
+from mezzotint.networks.mar_slots import KeptSlots
+
+STAGES, STAGE = 64, 48
+
+
+def predicted(config: MARConfig, entering: int, known: int, asked: int, total: int) -> int:
+    """Return the multiply-adds of a pass by the formula of the specification.
+
+    Args:
+        config: the shape.
+        entering: queries of the encoder.
+        known: keys of the encoder.
+        asked: queries of the decoder.
+        total: keys of the decoder.
+    """
+
+    def stack(width: int, depth: int, queries: int, keys: int) -> int:
+        return depth * (12 * width**2 * queries + 2 * queries * keys * width)
+
+    (width, depth, _), (narrow, layers, _) = config.encoder, config.decoder
+    between = width * narrow * entering
+    return stack(width, depth, entering, known) + between + stack(narrow, layers, asked, total)
+
+
+def counted(work: Callable[[], object]) -> int:
+    """Return the multiply-adds of a call; spelt out, the products of attention are counted."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        work()
+    return int(counter.get_total_flops()) // 2
+
+
+def timed(work: Callable[[], object], rounds: int) -> float:
+    found = []
+    for _ in range(rounds):
+        started = time.process_time()
+        work()
+        found.append(time.process_time() - started)
+    return statistics.median(found)
+
+
+@torch.inference_mode()
+def measured(size: str, batch: int, rounds: int) -> list[dict[str, object]]:
+    """Return a row for the full pass, the light one, and the light one that keeps the slots."""
+    shape = {"channels": 16, "size": (16, 16), "num_classes": 1000}
+    config = MARConfig(**shape, **MARConfig.PRESETS[size])  # type: ignore[arg-type]
+    model = MAR(config).eval()
+    counts = Masked()(model.length, STAGES)
+    known, first, second = sum(counts[:STAGE]), counts[STAGE], counts[STAGE + 1]
+    order = torch.rand(batch, model.length).argsort(1)
+    where = order[:, known : known + first + second]
+    masked = torch.ones(batch, model.length, dtype=torch.bool).scatter(
+        1, order[:, :known], value=False
+    )
+    now = masked.scatter(1, where[:, :first], value=False)
+    tokens, y = torch.randn(batch, model.length, config.values), torch.zeros(batch).long()
+    _, context = model.prefill(tokens, masked, y)
+    kept, slots, group = KeptSlots(model), config.buffer, first + second
+    entering = slots + first
+    passes: dict[str, tuple[Callable[[], object], int]] = {
+        "full": (
+            lambda: model.prefill(tokens, masked, y),
+            predicted(config, slots + known, slots + known, slots + 256, slots + 256),
+        ),
+        "light": (
+            lambda: model.extend(tokens, now, where, context, y),
+            predicted(config, entering, entering + known, slots + group, slots + 256),
+        ),
+        "light, slots kept": (
+            lambda: kept.extend(tokens, now, where, context, y),
+            predicted(config, first, entering + known, group, slots + 256),
+        ),
+    }
+    rows: list[dict[str, object]] = []
+    for name, (work, wanted) in passes.items():
+        macs = counted(work) // batch
+        seconds = timed(work, rounds) / batch
+        rows.append({"pass": name, "macs": macs, "predicted": wanted, "cpu_seconds": seconds})
+    for row in rows:
+        for name in ("macs", "predicted", "cpu_seconds"):
+            row[f"{name}_share"] = round(float(row[name]) / float(rows[0][name]), 4)  # type: ignore[arg-type]
+    return rows
+
+
+def main() -> None:
+    """Measure, and print a row a line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", choices=tuple(MARConfig.PRESETS), default="B")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    for row in measured(given.size, given.batch, given.rounds):
+        print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
