@@ -27,7 +27,7 @@ def pictures(tmp_path):
 
 
 def placed(data, pictures):
-    """Fill in the places that the user does; a set that is fetched or built first is not at hand."""
+    """Fill in the places that the user does; a set that is fetched or built is not at hand."""
     if "inner" in data:
         return {**data, "inner": placed(data["inner"], pictures)}
     if data["kind"] == "torchvision" or (data["kind"] == "emoji" and data["size"] > 32):
