@@ -125,7 +125,7 @@ def test_unknown_model_is_answered(cli: Cli, tmp_path):
 def test_a_classifier_draws_nothing_and_is_told_so_in_one_line(cli: Cli, tmp_path):
     done = cli("sample", "digits-judge", "--out", tmp_path / "o")
     assert done.code == 1
-    wanted = "digits-judge: a classifier model, but a diffusion model is wanted here, such as emoji"
+    wanted = "digits-judge: a classifier model, but a diffusion or stitched or masked model is"
     assert wanted in done.err
     assert done.err.count("\n") == 1
     assert not (tmp_path / "o").exists()

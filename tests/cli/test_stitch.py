@@ -84,6 +84,7 @@ def test_a_recipe_names_models_fractions_and_precision(cli: Cli, model, small, t
         ("{small}:many", "expected MODEL:FRACTION"),
         ("{small}:1.5", "expected MODEL:FRACTION"),
         (":0.4", "expected MODEL:FRACTION"),
+        (",", "expected MODEL:FRACTION"),
         ("{small}:0.6,{small}:0.6", "sum to 1.2, expected at most 1"),
         ("nowhere:0.4", "nowhere: neither a zoo model nor a path"),
         ("emoji-dit-tiny:0.4", "model 0 cannot be stitched with the large one: "),
@@ -99,6 +100,8 @@ def test_what_cannot_be_stitched_is_one_line(cli: Cli, model, small, tmp_path, t
 def test_an_unknown_rule_is_answered(cli: Cli, model, small, tmp_path):
     options = ("--stitch", f"{small}:0.4", "--stitch-rule", "oficial", "--out", tmp_path / "o")
     one_line(cli("sample", model, *options), "unknown allocation 'oficial'; did you mean official")
+    alone = cli("sample", model, "--stitch-rule", "official", "--out", tmp_path / "o")
+    one_line(alone, "--stitch-rule official: only with --stitch")
     assert cli("sample").code == 2
     (tmp_path / "bare.yaml").write_text("steps: 2\n")
     done = cli("sample", "-c", tmp_path / "bare.yaml", "--out", tmp_path / "o")

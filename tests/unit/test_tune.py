@@ -10,6 +10,7 @@ from mezzotint import bench, config
 from mezzotint.drawing import Drawing, Turn
 from mezzotint.errors import ConfigError
 from mezzotint.sampling import Sampling
+from mezzotint.token_generator import MaskedSampling
 from mezzotint.tune import search as searching
 from mezzotint.tune.front import Budget, MaxLoss, dominates, front, goal_of, ranked
 from mezzotint.tune.log import Log, Look
@@ -116,6 +117,12 @@ def test_points_are_recipes_that_draw(models):
     assert any(each.stitch for each in firsts)
     assert not firsts[0].stitch
     assert firsts[0].of(models).sampling.steps == models["large"].sampling.steps
+
+
+def test_a_masked_model_is_refused(models):
+    masked = {"m": replace(models["large"], sampling=MaskedSampling())}
+    with pytest.raises(ConfigError, match="m: has no sampler to vary; expected a diffusion model"):
+        Space.of("m", masked, [], ["fp32"])
 
 
 def test_unknown_precisions_are_refused():

@@ -92,7 +92,7 @@ def evaluate(
     guidance: Guidance = None,
     settings: Settings = None,
     stitch: shared.Stitch = None,
-    stitch_rule: shared.StitchRule = "count",
+    stitch_rule: shared.StitchRule = None,
     balanced: Balanced = False,
     batch: Batch = 64,
     features: FeatureSpace = "auto",

@@ -42,7 +42,7 @@ def sample(
         list[str] | None, typer.Option("-o", help="Setting such as sampler=ddim or grid.rho=5.")
     ] = None,
     stitch: shared.Stitch = None,
-    stitch_rule: shared.StitchRule = "count",
+    stitch_rule: shared.StitchRule = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("samples"),
     npz: Annotated[
         bool, typer.Option("--npz", help="One streaming samples.npz instead of PNGs.")

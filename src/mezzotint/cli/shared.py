@@ -27,7 +27,8 @@ Stitch = Annotated[
     typer.Option(help="SMALL:0.4 gives that model the first 40 % of the steps; repeat for more."),
 ]
 StitchRule = Annotated[
-    str, typer.Option(help="How fractions become steps: count, official or another allocation.")
+    str | None,
+    typer.Option(help="How fractions become steps: count, official or another allocation."),
 ]
 """Options that several verbs have."""
 
@@ -100,7 +101,7 @@ def _aside(folder: Path, *, force: bool) -> None:
 
 
 def drawing_of(
-    model: str | None, recipe: Path | None, stitch: Sequence[str] | None, rule: str
+    model: str | None, recipe: Path | None, stitch: Sequence[str] | None, rule: str | None
 ) -> "Drawing":
     """Return what is to draw: a recipe, with the model and the stitching of the command line.
 
@@ -108,7 +109,7 @@ def drawing_of(
         model: a zoo name, a folder or a file; the recipe's by default.
         recipe: a file.
         stitch: the options --stitch, each MODEL:FRACTION or several with commas.
-        rule: the option --stitch-rule, which counts where there is a --stitch.
+        rule: the option --stitch-rule, which goes with --stitch; count by default.
 
     Raises:
         ConfigError: the recipe or an option is not understood.
@@ -119,12 +120,13 @@ def drawing_of(
         found = drawing.read(recipe, model)
     else:
         found = drawing.Drawing(source=model or "")
-    turns = every(stitch)
-    if turns is None:
+    if stitch is None:
+        if rule is not None:
+            raise ConfigError(f"--stitch-rule {rule}: only with --stitch; leave it out")
         return found
     try:
-        small = tuple(drawing.Turn.read(each) for each in turns)
-        chosen = config.load("allocation", rule)
+        small = tuple(drawing.Turn.read(each) for each in every(stitch) or [""])
+        chosen = config.load("allocation", rule or "count")
     except ConfigError as error:
         raise ConfigError(f"--stitch: {error}") from None
     return found.model_copy(update={"stitch": small, "rule": chosen})

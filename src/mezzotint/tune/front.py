@@ -70,8 +70,9 @@ class Budget:
 
     def best(self, looks: Sequence[tuple[Look, float]], own: Look) -> Look | None:  # noqa: ARG002
         """Return the lowest distance of those in time."""
-        within = [look for look, seconds in looks if seconds <= self.seconds]
-        return min((each for each in within if each.distance), key=_distance, default=None)
+        within = (look for look, seconds in looks if seconds <= self.seconds)
+        drawn = (each for each in within if each.distance is not None)
+        return min(drawn, key=lambda each: each.value, default=None)
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,6 @@ class MaxLoss:
         bound = (1 + self.part) * own.value
         good = [look for look, _ in looks if look.value <= bound]
         return min(good, key=lambda each: each.ratio, default=None)
-
-
-def _distance(look: Look) -> float:
-    return look.value
 
 
 def goal_of(budget: str | None, max_loss: str | None) -> Goal:

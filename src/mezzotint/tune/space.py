@@ -14,6 +14,7 @@ from mezzotint import config
 from mezzotint.drawing import PRECISIONS, Drawing, Turn
 from mezzotint.errors import ConfigError
 from mezzotint.generator import Generator
+from mezzotint.sampling import Sampling
 
 Params = dict[str, Any]
 
@@ -89,8 +90,13 @@ class Space:
             models: loaded, by source.
             small: names of smaller ones, the smallest first.
             precisions: to choose from.
+
+        Raises:
+            ConfigError: the model walks no trajectory of noise, such as a masked one.
         """
         made = models[source]
+        if not isinstance(made.sampling, Sampling):
+            raise ConfigError(f"{source}: has no sampler to vary; expected a diffusion model")
         recipe = config.dump(made.sampling)
         samplers = _usable(made, "sampler", {OWN: recipe["sampler"], **SAMPLERS})
         grids = _usable(made, "grid", {OWN: recipe["grid"], **GRIDS})
