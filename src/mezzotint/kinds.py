@@ -182,8 +182,8 @@ KINDS: Final[dict[str, dict[str, str]]] = {
     },
     "walk": {"langevin": "mezzotint.plugged.walk:Walk"},
     "stride": {
-        "plain": "mezzotint.diffusion.langevin:Plain",
-        "mean-abs": "mezzotint.diffusion.langevin:MeanAbs",
+        "plain": "mezzotint.diffusion.strides:Plain",
+        "mean-abs": "mezzotint.diffusion.strides:MeanAbs",
     },
     "reading": {
         "log-softmax": "mezzotint.diffusion.conditions:LogSoftmax",

@@ -9,14 +9,22 @@ R draws a code towards likely ones, the critic towards its condition, z is noise
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Final, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Annotated, Final, NamedTuple, Self
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
 from mezzotint.diffusion.critics import Critic
+from mezzotint.diffusion.strides import (
+    MeanAbs,
+    Plain,
+    Restart,
+    Stride,
+    broadcast,
+    magnitude,
+)
 from mezzotint.errors import NumericError
 from mezzotint.noise import Noise
 
@@ -61,78 +69,6 @@ CAPTIONS: Final = Weights(1e-3, 1.0, 1e-17)
 INPAINTING: Final = Weights(1e-5, 1.0, 0.0)
 PPGN_H: Final = Weights(1e-5, 1.0, 1e-5)
 PPGN_X: Final = Weights(1.0, 1e5, 17.5)
-
-
-@runtime_checkable
-class Stride(Protocol):
-    """How far a code goes along its direction."""
-
-    def __call__(self, direction: Float[Tensor, "b ..."], step: int) -> Float[Tensor, "b ..."]:
-        """Return the move of step number `step`, counted from 0."""
-        ...
-
-
-@dataclass(frozen=True)
-class Plain:
-    """The direction itself, as the paper's equations have it."""
-
-    def __call__(
-        self,
-        direction: Float[Tensor, "b ..."],
-        step: int,  # noqa: ARG002 (the same at every step)
-    ) -> Float[Tensor, "b ..."]:
-        """Return the direction."""
-        return direction
-
-
-@dataclass(frozen=True)
-class MeanAbs:
-    """The direction over its mean magnitude in each chain, as the released code has it.
-
-        s d / mean |d|        s = first + (last - first) step / over
-
-    Noise is part of d, so only the ratios of the weights matter. The size s goes on past `over`.
-
-    Args:
-        first: mean change of a coordinate at step 0.
-        last: the same at step `over`.
-        over: steps between the two.
-    """
-
-    first: float = 1.0
-    last: float = 1.0
-    over: Annotated[int, Field(ge=1)] = 200
-
-    def __call__(self, direction: Float[Tensor, "b ..."], step: int) -> Float[Tensor, "b ..."]:
-        """Return the move of step number `step`; a direction of zeros stays one."""
-        size = self.first + (self.last - self.first) * step / self.over
-        mean = magnitude(direction)
-        return direction * _over(torch.where(mean > 0, size / mean, 0.0), direction)
-
-
-@dataclass(frozen=True)
-class Restart:
-    """Now and then a code is drawn anew, and with it the weight of the prior, which then stays.
-
-    Args:
-        every: steps between two restarts.
-        low, high: between which e1 is drawn evenly.
-    """
-
-    every: Annotated[int, Field(ge=1)] = 100
-    low: float = 1e-6
-    high: float = 1e-2
-
-    def due(self, step: int) -> bool:
-        """Tell whether step number `step` ends in a restart."""
-        return step > 0 and step % self.every == 0
-
-    def draw(
-        self, codes: Float[Tensor, "b ..."], noise: Noise
-    ) -> tuple[Float[Tensor, "b ..."], Float[Tensor, "b"]]:
-        """Return codes from N(0, 1), not clipped, and a weight of the prior for each."""
-        start, even = noise(codes), torch.special.ndtr(noise(codes.new_empty(len(codes))))
-        return start, self.low + (self.high - self.low) * even
 
 
 class Link(NamedTuple):
@@ -239,7 +175,7 @@ class Langevin:
             after = self._bounded(h + self.stride(direction, step))
             if self.restart is not None and self.restart.due(step):
                 after, e1 = self.restart.draw(h, noise)
-            after = torch.where(_over(resting, h), h, after)
+            after = torch.where(broadcast(resting, h), h, after)
             yield Link(step, h, pull, push, log_prob, after)
             if resting.all():
                 return
@@ -260,7 +196,7 @@ class Langevin:
         push: Float[Tensor, "b ..."],
         noise: Noise,
     ) -> Float[Tensor, "b ..."]:
-        direction = _over(e1, pull) * pull + self.weights.condition * push
+        direction = broadcast(e1, pull) * pull + self.weights.condition * push
         if self.weights.noise > 0:
             direction = direction + self.weights.noise * noise(pull)
         return direction
@@ -272,11 +208,6 @@ class Langevin:
         return h.clamp(low, high)
 
 
-def magnitude(x: Float[Tensor, "b ..."]) -> Float[Tensor, "b"]:
-    """Return the mean absolute value of each row."""
-    return x.flatten(1).abs().mean(1)
-
-
 def _ascent(
     critic: Critic, leaf: Float[Tensor, "b ..."], t: Float[Tensor, "b"], y: Int[Tensor, "b"]
 ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b ..."]]:
@@ -285,10 +216,6 @@ def _ascent(
         log_prob = critic(leaf, t, y)
         (push,) = torch.autograd.grad(log_prob.sum(), leaf)
     return log_prob.detach(), push
-
-
-def _over(row: Float[Tensor, "b"] | Bool[Tensor, "b"], like: Float[Tensor, "b ..."]) -> Tensor:
-    return row.view(-1, *(1,) * (like.dim() - 1))
 
 
 def _check(direction: Float[Tensor, "b ..."], log_prob: Float[Tensor, "b"], step: int) -> None:
