@@ -30,9 +30,7 @@ def placed(data, pictures):
     """Fill in the places that the user does; a set that is fetched or built is not at hand."""
     if "inner" in data:
         return {**data, "inner": placed(data["inner"], pictures)}
-    if data["kind"] == "torchvision" or (data["kind"] == "emoji" and data["size"] > 32):
-        return {"kind": "folder", "path": str(pictures), "size": data["size"]}
-    if data.get("size", 32) != 32 and data["kind"] == "emoji":  # others must be built first
+    if data["kind"] == "torchvision" or (data["kind"] == "emoji" and data.get("size", 32) > 32):
         return {"kind": "folder", "path": str(pictures), "size": data["size"]}
     return {**data, "path": str(pictures)} if "path" in data else data
 
