@@ -140,16 +140,9 @@ def evaluate(
         paired = _metrics(ours, real, count, lpips, wanted=pairs or back, lossy=allow_lossy)
         known, unseen = (_opened(x, size) if x else None for x in (training, held_out))
         evaluator = choices.evaluator(ours, real, count, known, unseen, group, watch)
-        evaluator = _apart_from_training(evaluator) if back else evaluator
+        evaluator = evaluator.apart() if back else evaluator
         result = evaluator.report(ours, count, telling.title(ours, real), shared.command())
         _write(result, out, evaluator, ours, paired, statistics, verdict=back, as_json=as_json)
-
-
-def _apart_from_training(evaluator: "Evaluator") -> "Evaluator":
-    """Return it without training images: what comes back is meant to be near them."""
-    from dataclasses import replace
-
-    return replace(evaluator, training=None, held_out=None)
 
 
 def _places(
