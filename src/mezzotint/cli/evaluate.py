@@ -115,7 +115,6 @@ def evaluate(
 ) -> None:
     """Measure samples against real images, or draw them from a model and measure them."""
     from mezzotint.evaluation.choices import Choices
-    from mezzotint.evaluation.sources import check_pair
     from mezzotint.training.distributed import ranks
 
     if probed(probe, (samples, reference), size, out, device, force=force, as_json=as_json):
@@ -138,21 +137,12 @@ def evaluate(
         else:
             real, ours = _given(str(samples), reference, reconstruct, size, choices)
             _prepare(out, group, force=force, go_on=False)
-        check_pair(ours, real, allow_lossy=allow_lossy)
+        paired = _metrics(ours, real, count, lpips, wanted=pairs or back, lossy=allow_lossy)
         known, unseen = (_opened(x, size) if x else None for x in (training, held_out))
-        paired = _metrics(ours, real, count, lpips) if pairs or back else ()
         evaluator = choices.evaluator(ours, real, count, known, unseen, group, watch)
-        if back:
-            evaluator = _apart_from_training(evaluator)
+        evaluator = evaluator.apart() if back else evaluator
         result = evaluator.report(ours, count, telling.title(ours, real), shared.command())
         _write(result, out, evaluator, ours, paired, statistics, verdict=back, as_json=as_json)
-
-
-def _apart_from_training(evaluator: "Evaluator") -> "Evaluator":
-    """Return it without training images: what comes back is meant to be near them."""
-    from dataclasses import replace
-
-    return replace(evaluator, training=None, held_out=None)
 
 
 def _places(
@@ -250,12 +240,22 @@ def _given(
 
 
 def _metrics(
-    ours: "Source", real: "Source", count: int | None, lpips: Path | None
+    ours: "Source",
+    real: "Source",
+    count: int | None,
+    lpips: Path | None,
+    *,
+    wanted: bool,
+    lossy: bool,
 ) -> "Sequence[PairedMetric]":
-    """Return the paired metrics, having checked that there are pairs."""
+    """Return the paired metrics, if any, having checked that the sets may be compared."""
     from mezzotint.evaluation.lpips import ALEX, load_lpips
     from mezzotint.evaluation.reconstruction import check_pairs, standard
+    from mezzotint.evaluation.sources import check_pair
 
+    check_pair(ours, real, allow_lossy=lossy)
+    if not wanted:
+        return ()
     if count is not None:
         raise ConfigError("--count: not with --pairs, which takes every pair; leave it out")
     check_pairs(ours.pictures, real.pictures)

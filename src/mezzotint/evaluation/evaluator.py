@@ -72,6 +72,10 @@ class Evaluator:
     watch: Watch = quiet
     remarks: tuple[str, ...] = ()
 
+    def apart(self) -> "Evaluator":
+        """Return it without training images, which what comes back is meant to be near."""
+        return replace(self, training=None, held_out=None)
+
     def report(
         self, samples: Source, count: int | None = None, title: str = "", command: str = ""
     ) -> tuple[Report, Pictures] | None:
