@@ -69,7 +69,7 @@ class Watched:
 
 def head_of(case: Case, model: MAR, temperature: float) -> Heard:
     grid, steps = respacing(case.config["num_sampling_steps"])
-    if grid == Respaced((steps,)):  # one section, which a light stage may shorten
+    if steps is not None and grid == Respaced((steps,)):  # one section, which a light stage may shorten
         grid = Respaced()
     path, prediction = parts()
     denoiser = NetworkDenoiser(model.head, path, prediction)
