@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple, Self
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
-from pydantic import Field, InstanceOf, model_validator
+from pydantic import InstanceOf, model_validator
 from torch import Tensor, nn
 
 from mezzotint import checkpoint, config
@@ -19,68 +19,12 @@ from mezzotint.card import cost
 from mezzotint.config import Config, part
 from mezzotint.errors import ConfigError
 from mezzotint.generator import Generator
-from mezzotint.masked.curves import Along, Flat
+from mezzotint.masked.curves import Flat
 from mezzotint.masked.generate import MaskedGenerator
 from mezzotint.masked.heads import HeadPart
-from mezzotint.masked.order import Order, Random
-from mezzotint.masked.plan import Masked, Plan, Reveal, single
 from mezzotint.noise import SeededNoise
+from mezzotint.token_sampling import MaskedSampling
 from mezzotint.tokenizers.base import TokenizerConfig
-
-
-class MaskedSampling(Config):
-    """How tokens are revealed; part of a checkpoint, because published figures depend on it.
-
-    Attributes:
-        steps: stages of the plan.
-        reveal: how many tokens each stage reveals.
-        order: which ones.
-        guidance: classifier-free guidance scale along the plan; 1 is the conditional model.
-        reuse: light passes that follow each full one (ReCAP); 0 makes every pass a full one.
-        after: stages at the start that keep a full pass each.
-        head: changes to the model's head, such as {temperature: 0.95}.
-        ranker: the head whose draws are ranked by, and then drawn afresh (NAT); None ranks the
-            tokens that are written.
-        lagging, again: see `MaskedGenerator`.
-    """
-
-    steps: int = Field(default=16, ge=1)
-    reveal: Annotated[Reveal, part("reveal")] = Masked()
-    order: Annotated[Order, part("order")] = Random()
-    guidance: Annotated[Along, part("along")] = Flat(1.0)
-    reuse: int = Field(default=0, ge=0)
-    after: int = Field(default=0, ge=0)
-    head: Mapping[str, Any] = Field(default_factory=dict)
-    ranker: Annotated[HeadPart | None, part("head")] = None
-    lagging: bool = False
-    again: bool = False
-
-    def plan(self, total: int) -> Plan:
-        """Return the plan that reveals so many tokens."""
-        return single(self.reveal(total, self.steps)).regrouped(self.reuse, self.after)
-
-    def scaled(self, scale: float) -> Along:
-        """Return the guidance with another scale at its end and the same shape along the plan."""
-        if not hasattr(self.guidance, "to"):
-            raise ConfigError(f"guidance {self.guidance!r} has no scale to set")
-        found: Along = self.guidance.to(scale)
-        return found
-
-    def head_of(self, model: HeadPart) -> HeadPart:
-        """Return a model's head with the changes that are asked for here.
-
-        Raises:
-            ConfigError: it has no such setting, or cannot tell what the order looks at.
-        """
-        if self.order.looks and not getattr(self.ranker or model, "tells", True):
-            raise ConfigError(
-                "sampling.order: it looks at how sure the head is of each token, which this head "
-                "cannot tell; use random, raster or halton"
-            )
-        kind = config.dump(model)["kind"]
-        return config.load_at(
-            "sampling.head", "head", {**config.dump(model), **self.head, "kind": kind}
-        )
 
 
 class MaskedConfig(Config):
@@ -301,4 +245,4 @@ class _Stored(Config):
     sampling: MaskedSampling = MaskedSampling()
 
 
-__all__ = ["Frame", "MaskedConfig", "MaskedSampling", "TokenGenerator", "TokenModel"]
+__all__ = ["Frame", "MaskedConfig", "TokenGenerator", "TokenModel"]

@@ -15,7 +15,8 @@ from mezzotint.errors import ConfigError
 from mezzotint.masked.curves import Flat
 from mezzotint.networks.base import NetworkConfig
 from mezzotint.recipe_base import Recipe, filled, opened
-from mezzotint.token_generator import MaskedConfig, MaskedSampling, TokenGenerator, TokenModel
+from mezzotint.token_generator import MaskedConfig, TokenGenerator, TokenModel
+from mezzotint.token_sampling import MaskedSampling
 from mezzotint.tokenizers.base import LatentSpec
 from mezzotint.training.masked import MaskedPlan, MaskedTokens, held_out
 

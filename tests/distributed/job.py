@@ -11,7 +11,7 @@ from mezzotint.checkpoint import write_tensors
 from mezzotint.run import Run
 from mezzotint.training.distributed import Ranks, ranks
 from tests.evaluating import drawn_and_measured
-from tests.tiny import CLASSIFIER, tiny
+from tests.tiny import CLASSIFIER, MASKED, tiny
 
 
 def main(folder: Path) -> None:
@@ -24,6 +24,7 @@ def main(folder: Path) -> None:
         stopped(folder, group)
         spoilt(folder, group)
         classifier(folder, group)
+        masked(folder, group)
         evaluated(folder, group)
 
 
@@ -70,6 +71,20 @@ def classifier(folder: Path, group: Ranks) -> None:
     """Train a classifier, whose augmentations follow from the images' seeds."""
     run = tiny(folder / "classifier", tree=CLASSIFIER, ranks=group)
     report(folder, group, "classifier", run)
+
+
+STEADY = (
+    # What is drawn once for all that is scored together is not the same for two halves.
+    "train.masking.low=0.76",
+    "train.masking.high=0.77",
+    "model.network.dropout=0",
+    "model.network.attention_dropout=0",
+)
+
+
+def masked(folder: Path, group: Ranks) -> None:
+    """Train a masked generator, whose head is asked beside the network that ranks share."""
+    report(folder, group, "masked", tiny(folder / "masked", *STEADY, tree=MASKED, ranks=group))
 
 
 def evaluated(folder: Path, group: Ranks) -> None:

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from mezzotint.checkpoint import read_model, read_tensors
+from tests.distributed.job import STEADY
 from tests.evaluating import drawn_and_measured
 from tests.house.source import ROOT
-from tests.tiny import CLASSIFIER, finish, tiny
+from tests.tiny import CLASSIFIER, MASKED, finish, tiny
 
 LOSS = 1e-5  # relative; sums are taken in another order, nothing else differs
 WEIGHT = 2e-5  # absolute, after 12 steps of at most 1e-3
@@ -73,7 +74,9 @@ def assert_close(found, expected):
         )
 
 
-@pytest.mark.parametrize("name", ["fresh", "pieces", "begun by one", "spoilt", "classifier"])
+@pytest.mark.parametrize(
+    "name", ["fresh", "pieces", "begun by one", "spoilt", "classifier", "masked"]
+)
 def test_both_ranks_see_the_same_numbers_and_hold_the_same_bits(folder, name):
     assert seen(folder, name, 0) == seen(folder, name, 1)
     ours, theirs = weights(folder, name, 0), weights(folder, name, 1)
@@ -93,6 +96,13 @@ def test_two_train_the_classifier_that_one_trains(folder, tmp_path):
     losses = follow(run)
     assert [step["loss"] for step in seen(folder, "classifier")] == pytest.approx(losses, rel=LOSS)
     assert_close(weights(folder, "classifier"), run.network.state_dict() | run.ema.state())
+
+
+def test_two_train_the_masked_generator_that_one_trains(folder, tmp_path):
+    run = tiny(tmp_path, *STEADY, tree=MASKED)
+    losses = follow(run)
+    assert [step["loss"] for step in seen(folder, "masked")] == pytest.approx(losses, rel=LOSS)
+    assert_close(weights(folder, "masked"), run.network.state_dict() | run.ema.state())
 
 
 def test_only_the_first_writes(folder):

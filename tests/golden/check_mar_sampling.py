@@ -69,11 +69,11 @@ class Watched:
 
 def head_of(case: Case, model: MAR, temperature: float) -> Heard:
     grid, steps = respacing(case.config["num_sampling_steps"])
+    assert steps is not None
     if grid == Respaced((steps,)):  # one section, which a light stage may shorten
         grid = Respaced()
     path, prediction = parts()
     denoiser = NetworkDenoiser(model.head, path, prediction)
-    assert steps is not None
     return Heard(DiffusionHead(denoiser, grid=grid, steps=steps, temperature=Flat(temperature)))
 
 

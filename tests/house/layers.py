@@ -21,7 +21,7 @@ FLOORS: Final = (
     ("noisy",),
     ("training", "evaluation", "classify", "convert", "official"),
     ("zoo",),
-    ("sampling", "stitching"),
+    ("sampling", "stitching", "token_sampling"),
     ("generator",),
     ("token_generator",),
     ("teacher", "steering", "perceptual", "recipe_base", "drawing", "repaint"),

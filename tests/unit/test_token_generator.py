@@ -8,7 +8,8 @@ from mezzotint import config, recipe
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.masked.curves import Flat, Known, Ramp
 from mezzotint.masked.diffusion_head import Diffusing
-from mezzotint.token_generator import MaskedSampling, TokenGenerator
+from mezzotint.token_generator import TokenGenerator
+from mezzotint.token_sampling import MaskedSampling
 from tests.tiny import MASKED, finish, resolved, tiny
 
 
