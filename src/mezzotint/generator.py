@@ -18,6 +18,7 @@ from pydantic import InstanceOf, model_validator
 from torch import Tensor, nn
 
 from mezzotint import checkpoint, config
+from mezzotint.classify.defaults import Classifies
 from mezzotint.config import Config, part
 from mezzotint.data.draw import grid
 from mezzotint.diffusion.allocation import COUNT, Rule
@@ -97,7 +98,7 @@ class DiffusionConfig(Config):
 
 
 @dataclass(frozen=True)
-class Generator:
+class Generator(Classifies):
     """Makes images of a class.
 
     Attributes:

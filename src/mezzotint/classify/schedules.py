@@ -234,8 +234,8 @@ class Race:
 
     times: Times = Even(250)
     error: float = 0.05
-    start: int = 5
-    growth: float = 1.3
+    start: int = 8
+    growth: float = 1.25
     trials: int = 1
 
     def __post_init__(self) -> None:

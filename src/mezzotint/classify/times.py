@@ -7,6 +7,7 @@ n of them takes every (N/n)-th. Where N does not divide T, all of the range is c
 which the release does not do.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
@@ -25,7 +26,10 @@ STEPS: Final = 1000
 class Times(Protocol):
     """Times with weights, in the order in which they are looked at."""
 
-    count: int
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        ...
 
     def __call__(self, path: Path) -> Float[Tensor, "n"]:
         """Return the times in (0, 1], float64 on the CPU."""
@@ -90,6 +94,28 @@ class Even:
 
 
 @dataclass(frozen=True)
+class Quantiles:
+    """Times as training drew them: the quantiles of its distribution.
+
+    Args:
+        of: from uniform numbers to times, such as a recipe's `times`.
+        count: how many.
+    """
+
+    of: Callable[[Float[Tensor, "b"]], Float[Tensor, "b"]]
+    count: int = 100
+
+    def __call__(self, path: Path) -> Float[Tensor, "n"]:
+        """Return the times, in an order whose every beginning covers the distribution."""
+        uniform = (torch.arange(self.count, dtype=torch.float64) + 0.5) / self.count
+        return path.snap(self.of(uniform[spread_order(self.count)]))
+
+    def weights(self, path: Path) -> Float[Tensor, "n"]:  # noqa: ARG002 (they come as often)
+        """Return ones."""
+        return torch.ones(self.count, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
 class Listed:
     """Times that are given one by one, such as learned ones.
 
@@ -127,4 +153,4 @@ class Listed:
         return torch.tensor(self.counts or (1.0,) * self.count, dtype=torch.float64)
 
 
-__all__ = ["STEPS", "Even", "Listed", "Times", "at", "even", "spread_order"]
+__all__ = ["STEPS", "Even", "Listed", "Quantiles", "Times", "at", "even", "spread_order"]
