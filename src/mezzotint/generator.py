@@ -270,10 +270,9 @@ class Generator(Classifies):
 
     def sheet(self) -> Image.Image:
         """Draw a grid of up to 8 classes with the same 8 seeds."""
-        classes = self.classes[:_CELLS]
-        images = self.sample(classes or None, seeds=range(_CELLS))
-        magnify = max(1, _SIDE // images.shape[-1])
-        return grid(images, columns=_CELLS, names=classes, magnify=magnify)
+        images = self.sample((classes := self.classes[:_CELLS]) or None, seeds=range(_CELLS))
+        larger = max(1, _SIDE // images.shape[-1])
+        return grid(images, columns=_CELLS, names=classes, magnify=larger)
 
     def cost(self) -> dict[str, int]:
         """Return parameters, and multiply-adds of one network evaluation of one image."""

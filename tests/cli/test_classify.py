@@ -26,11 +26,15 @@ def folder(tmp_path_factory):
     return root
 
 
+def table_of(out):
+    return list(csv.DictReader((out / "predictions.csv").read_text("utf-8").splitlines()))
+
+
 def test_classes_and_probabilities_of_a_folder(cli: Cli, model, folder, tmp_path):
     out = tmp_path / "out"
     done = cli("classify", model, folder, *FEW, "--out", out, "--json")
     assert done.code == 0, done.err
-    rows = list(csv.DictReader((out / "predictions.csv").open()))
+    rows = table_of(out)
     assert len(rows) == 6
     assert rows[0]["image"].endswith(".png")
     for row in rows:
@@ -58,7 +62,7 @@ def test_labels_calibration_and_strangeness(cli: Cli, model, folder, tmp_path):
     assert values["accuracy"] == report["scores"]["accuracy"]
     assert sum(map(sum, report["confusion"])) == 6
     assert report["temperature"] == report["temperature_fit"]["temperature"]
-    rows = list(csv.DictReader((out / "predictions.csv").open()))
+    rows = table_of(out)
     assert {row["label"] for row in rows} == {"cat", "dog", "red fox"}
     assert all(0 <= float(row["strangeness"]) <= 1 for row in rows)
     assert all(int(row["evaluations"]) == 18 for row in rows)
@@ -121,7 +125,7 @@ def test_bad_images_get_one_line(cli: Cli, model, folder, tmp_path):
     (tmp_path / "empty").mkdir()
     said = {
         large: "9 x 9 px, but this model makes 8 x 8 px",
-        tmp_path / "empty": "no picture in it",
+        tmp_path / "empty": "no pictures found",
         tmp_path / "none": "no such folder",
     }
     for place, wanted in said.items():

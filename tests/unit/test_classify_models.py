@@ -204,7 +204,7 @@ SCHEDULER = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end"
 def test_texts_classify_through_a_unet_of_diffusers():
     denoiser = unet_denoiser(unet(), SCHEDULER | {"prediction_type": "epsilon"})
     assert denoiser.path == DiscreteVP(ScaledLinearBetas())
-    texts = filled(TEMPLATES["objects"], ["cat", "dog"]) + ["a dog"]
+    texts = [*filled(TEMPLATES["objects"], ["cat", "dog"]), "a dog"]
     conditions = embedded(texts, Tokens(), shaken(Encoder(7, 12)))
     assert conditions.shape == (3, 5, 12)
     classifier = DiffusionClassifier(
@@ -223,7 +223,9 @@ def test_texts_classify_through_a_unet_of_diffusers():
     noisy = signal.sqrt() * x[:1] + (1 - signal).sqrt() * draw
     step = torch.tensor([int((t * 1000).round()) - 1])
     out = denoiser.network.unet(noisy, step, encoder_hidden_states=conditions[:1] * 10).sample
-    assert float(found.errors[0, 0, 0]) == pytest.approx(float(((draw - out) ** 2).mean()), rel=1e-4)
+    assert float(found.errors[0, 0, 0]) == pytest.approx(
+        float(((draw - out) ** 2).mean()), rel=1e-4
+    )
 
 
 def test_texts_that_cannot_be_used_are_refused():

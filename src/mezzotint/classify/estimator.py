@@ -101,7 +101,8 @@ class DiffusionClassifier(Parameters):
         classes = np.unique(found)
         if len(classes) < 2:
             raise DataError(
-                f"only one class was given, {classes[0]!r}; a classifier needs at least two classes"
+                f"only one class was given, {classes.tolist()[0]!r}; a classifier needs at least "
+                "two classes"
             )
         candidates = self.labelling(classes)
         shares = log_priors(None if priors is None else tuple(priors), len(classes))
@@ -147,8 +148,9 @@ class DiffusionClassifier(Parameters):
         place = np.searchsorted(self.classes_, found).clip(max=len(self.classes_) - 1)
         known = self.classes_[place] == found
         if not known.all():
+            first = found[~known].tolist()[0]
             raise DataError(
-                f"label {found[~known][0]!r} is not among the classes that were fitted; expected "
+                f"label {first!r} is not among the classes that were fitted; expected "
                 f"one of: {', '.join(map(str, self.classes_[:20]))}"
             )
         return torch.from_numpy(place)
