@@ -39,11 +39,6 @@ def section(heading: str, *parts: str, name: str = "") -> str:
     return f"<section{anchor}>\n<h2>{escape(heading)}</h2>\n{body}\n</section>" if body else ""
 
 
-def figure(chart: str) -> str:
-    """Return a chart as a figure."""
-    return f"<figure>{chart.strip()}</figure>"
-
-
 def table(
     caption: str, columns: Sequence[Column], rows: Iterable[Sequence[str]], *, kind: str = ""
 ) -> str:
