@@ -36,6 +36,7 @@ from mezzotint.classify.posterior import Calibration, temperature
 from mezzotint.classify.schedules import Exhaustive, Official, Plan, Race, Schedule
 from mezzotint.classify.times import Even, Times
 from mezzotint.data.images import InMemory
+from mezzotint.diffusion.predictions import Truth
 from mezzotint.generator import Generator
 
 ROOT = Path(__file__).parents[1]
@@ -197,24 +198,26 @@ def linear(training: InMemory, images: Tensor) -> Tensor:
     return torch.from_numpy(model.predict_log_proba(images.flatten(1).numpy()))
 
 
+@torch.no_grad()
 def plain_loop(bench: Bench, x: Tensor) -> Evidence:
     """Return all errors as the release finds them: class by class, 32 evaluations of an image."""
-    found = []
-    for image in x.split(1):
-        errors = []
-        for label in range(len(bench.model.classes)):
-            alone = bench.contest(Exhaustive(Even(WHOLE)), Paired(), batch=32)
-            only = Candidates(torch.tensor([label]), torch.tensor([0]))
-            contest = Contest(
-                alone.denoiser, only, alone.schedule, alone.measure, alone.draws, alone.batch
-            )
-            errors.append(contest(image).errors)
-        found.append(torch.cat(errors, 1))
-    errors = torch.cat(found)
-    plan = Even(WHOLE)(bench.model.denoiser.path)
-    whole = Plan(plan, torch.ones_like(plan), (WHOLE,))
-    every = torch.ones(len(x), 1, errors.shape[1], dtype=torch.bool)
-    return Evidence(errors, every, whole, torch.arange(errors.shape[1]), x[0].numel())
+    contest = bench.contest(Exhaustive(Even(WHOLE)), Paired())
+    path, classes = bench.model.denoiser.path, len(bench.model.classes)
+    times = Even(WHOLE)(path)
+    drawn = contest.draws(torch.arange(WHOLE), x)  # the release draws them once, too
+    errors = torch.empty(len(x), classes, WHOLE)
+    for k, image in enumerate(x):
+        for label in range(classes):
+            for rows in torch.arange(WHOLE).split(32):
+                x0, eps = image.expand(len(rows), *image.shape), drawn[rows]
+                scales = path.at(times[rows], x0)
+                noisy = scales.alpha * x0 + scales.sigma * eps
+                y = torch.full((len(rows),), label)
+                estimate = bench.model.denoiser(noisy, times[rows], y)
+                errors[k, label, rows] = contest.measure(estimate, Truth(x0, eps, noisy, scales))
+    whole = Plan(times, torch.ones_like(times), (WHOLE,))
+    every = torch.ones(len(x), 1, classes, dtype=torch.bool)
+    return Evidence(errors, every, whole, torch.arange(classes), x[0].numel())
 
 
 def cost(bench: Bench, count: int) -> Iterator[list[str]]:
@@ -266,16 +269,19 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     bench = Bench.of(asked.data, asked.model, asked.count, asked.root)
     tables = {}
+    name, tested = Path(asked.model).name, int((~bench.fitting).sum())
     if not asked.only_cost:
-        tables[f"classify-{asked.data}"] = markdown(list(rows(bench)))
+        rest = len(bench.y) - tested
+        told = f"\n{name}: {tested} held-out images; {rest} others to fit on.\n"
+        tables[f"classify-{asked.data}"] = markdown(list(rows(bench))) + told
     if asked.cost:
-        tables[f"classify-cost-{asked.data}"] = markdown(list(cost(bench, asked.cost)))
-    tested = int((~bench.fitting).sum())
-    note = f"\n{asked.model}, {tested} held-out images; {len(bench.y) - tested} more to fit on.\n"
+        told = f"\n{name}: {asked.cost} held-out images, one thread.\n"
+        table = markdown(list(cost(bench, asked.cost))) + told
+        tables[f"classify-cost-{asked.data}"] = table
     for name, table in tables.items():
-        print(table, note)
+        print(table)
         if asked.write:
-            put(PAGE, name, table + note)
+            put(PAGE, name, table)
 
 
 if __name__ == "__main__":

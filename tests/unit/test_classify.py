@@ -16,7 +16,7 @@ from mezzotint.classify.measures import Absolute, Bound, Huber, Squared, Total, 
 from mezzotint.classify.posterior import Calibration, Fitted, log_priors, temperature
 from mezzotint.classify.schedules import Exhaustive, Nested, Official, Plan, Race
 from mezzotint.classify.student import quantile, within
-from mezzotint.classify.times import STEPS, Even, Listed, Quantiles, even, spread_order
+from mezzotint.classify.times import STEPS, Even, Listed, Quantiles, Strided, even, spread_order
 from mezzotint.classify.uses import Labelled, strangeness
 from mezzotint.diffusion.estimate import Estimate
 from mezzotint.diffusion.paths import DiscreteVP, Linear
@@ -77,6 +77,12 @@ def test_even_times_are_the_published_ones_where_they_divide_the_chain():
     assert indices(Even(40, spread=False))[:3] == [12, 37, 62]
 
 
+def test_strided_times_are_the_releases():
+    assert indices(Strided(4)) == indices(Even(250, spread=False))
+    assert indices(Strided(30)) == list(range(15, 1000, 30))
+    assert indices(Strided(10, 100), DiscreteVP(steps=100)) == list(range(5, 100, 10))
+
+
 def test_even_times_that_do_not_divide_the_chain_still_cover_it():
     found = even(300)
     assert int(found[0]) == 1
@@ -113,6 +119,7 @@ def test_quantiles_are_those_of_training():
     [
         (lambda: Even(0), "0 evaluations a class; expected 1 to 1000"),
         (lambda: Even(1001), "more of them trials"),
+        (lambda: Strided(0), "an interval of 0 in 1000 steps"),
         (lambda: Listed(()), "numbers in (0, 1]"),
         (lambda: Listed((0.0,)), "numbers in (0, 1]"),
         (lambda: Listed((0.5,), (1.0, 2.0)), "2 weights for 1 times"),

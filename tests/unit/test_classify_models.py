@@ -16,6 +16,7 @@ from mezzotint.classify.times import Even, Quantiles
 from mezzotint.diffusion.denoiser import Clamped, NetworkDenoiser
 from mezzotint.diffusion.guidance import ClassifierFree
 from mezzotint.diffusion.paths import DiscreteVP, ScaledLinearBetas
+from mezzotint.diffusion.routing import Partition, Stitched
 from mezzotint.errors import ConfigError, DataError
 from mezzotint.generator import DiffusionConfig, Generator, load
 from mezzotint.noise import SeededNoise
@@ -84,7 +85,8 @@ def test_any_backbone_classifies(kind, path):
 def test_denoisers_around_denoisers_classify():
     inner = model("dit")
     x = SeededNoise(range(2))(torch.empty(2, 3, 8, 8))
-    for denoiser in (ClassifierFree(inner, 2.0, null=3), Clamped(inner)):
+    stitched = Stitched((inner, model("uvit")), Partition((0.5,)))
+    for denoiser in (ClassifierFree(inner, 2.0, null=3), Clamped(inner), stitched):
         classifier = DiffusionClassifier(denoiser, schedule=Exhaustive(Even(4)))
         assert classifier.fit(None, range(3)).predict(x).shape == (2,)
 
@@ -154,6 +156,9 @@ def test_classes_that_cannot_be_told_apart_are_refused():
         generator().as_classifier(["cat"])
     with pytest.raises(DataError, match="did you mean dog"):
         generator().as_classifier(["cat", "dgo"])
+    masked = Generator(nn.Identity(), Pixels(size=8), ("cat", "dog"))
+    with pytest.raises(ConfigError, match="predicts no noise"):
+        masked.as_classifier()
     nameless = Generator(model("dit"), Pixels(size=8), ())
     with pytest.raises(DataError, match="trained without classes"):
         nameless.as_classifier()

@@ -19,7 +19,7 @@ from mezzotint.classify.schedules import Race
 from mezzotint.classify.times import Even, Quantiles, Times
 from mezzotint.diffusion.denoiser import Denoiser
 from mezzotint.diffusion.paths import Path
-from mezzotint.errors import DataError
+from mezzotint.errors import ConfigError, DataError
 from mezzotint.tokenizers.base import Tokenizer
 
 COUNT: Final = 250
@@ -89,10 +89,16 @@ class Classifies:
             settings: what is to be otherwise; see `DiffusionClassifier`.
 
         Raises:
+            ConfigError: a masked model.
             DataError: the model has no classes, or fewer than two, or unknown ones are asked for.
         """
         if not self.classes:
             raise DataError("this model was trained without classes, so it cannot tell them apart")
+        if not hasattr(self.denoiser, "path"):
+            raise ConfigError(
+                "a masked model predicts no noise, by whose errors classes could be told apart; "
+                "take a diffusion model"
+            )
         chosen = self.labels(self.classes if classes is None else classes)
         given = as_trained(self.denoiser.path, self.tree) | dict(settings)
         given |= {"tokenizer": self.tokenizer, "labelling": ByName(self.classes)}

@@ -40,14 +40,20 @@ class Times(Protocol):
         ...
 
 
-def even(count: int) -> Int[Tensor, "n"]:
-    """Return `count` evenly spaced indices of a chain of 1000, 0-based and rising."""
-    return (2 * torch.arange(count) + 1) * STEPS // (2 * count)
+def even(count: int, steps: int = STEPS) -> Int[Tensor, "n"]:
+    """Return `count` evenly spaced indices of a chain, 0-based and rising."""
+    return (2 * torch.arange(count) + 1) * steps // (2 * count)
 
 
-def at(path: Path, index: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
-    """Return the times of indices of a chain of 1000, where a path has them."""
-    return path.snap((index + 1).double() / STEPS)
+def at(path: Path, index: Int[Tensor, "n"], steps: int = STEPS) -> Float[Tensor, "n"]:
+    """Return the times of indices of a chain, where a path has them.
+
+    Args:
+        path: whose times are wanted.
+        index: 0-based.
+        steps: length of the chain that the indices are of.
+    """
+    return path.snap((index + 1).double() / steps)
 
 
 def spread_order(count: int) -> Int[Tensor, "n"]:
@@ -87,6 +93,46 @@ class Even:
         """Return the times."""
         index = even(self.count)
         return at(path, index[spread_order(self.count)] if self.spread else index)
+
+    def weights(self, path: Path) -> Float[Tensor, "n"]:  # noqa: ARG002 (all times count alike)
+        """Return ones."""
+        return torch.ones(self.count, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Strided:
+    """Every so manieth index, from the middle of the first stretch on: the release's for DiT.
+
+    Args:
+        interval: between indices (`t_interval`; 4 is published, 1 looks at all of them).
+        steps: length of the chain.
+
+    Raises:
+        ConfigError: an interval that leaves no index.
+    """
+
+    interval: int = 4
+    steps: int = STEPS
+
+    def __post_init__(self) -> None:
+        if self.interval < 1 or self.count < 1:
+            raise ConfigError(
+                f"times: an interval of {self.interval} in {self.steps} steps; expected 1 to "
+                f"{self.steps}"
+            )
+
+    @property
+    def _index(self) -> range:
+        return range(self.interval // 2, self.steps, self.interval)
+
+    @property
+    def count(self) -> int:
+        """How many times there are."""
+        return len(self._index)
+
+    def __call__(self, path: Path) -> Float[Tensor, "n"]:
+        """Return the times, from clean to noisy."""
+        return at(path, torch.tensor(self._index), self.steps)
 
     def weights(self, path: Path) -> Float[Tensor, "n"]:  # noqa: ARG002 (all times count alike)
         """Return ones."""
@@ -153,4 +199,4 @@ class Listed:
         return torch.tensor(self.counts or (1.0,) * self.count, dtype=torch.float64)
 
 
-__all__ = ["STEPS", "Even", "Listed", "Quantiles", "Times", "at", "even", "spread_order"]
+__all__ = ["STEPS", "Even", "Listed", "Quantiles", "Strided", "Times", "at", "even", "spread_order"]
