@@ -18,6 +18,7 @@ from pydantic import InstanceOf, model_validator
 from torch import Tensor, nn
 
 from mezzotint import checkpoint, config
+from mezzotint.classify.defaults import Classifies
 from mezzotint.config import Config, part
 from mezzotint.data.draw import grid
 from mezzotint.diffusion.allocation import COUNT, Rule
@@ -97,7 +98,7 @@ class DiffusionConfig(Config):
 
 
 @dataclass(frozen=True)
-class Generator:
+class Generator(Classifies):
     """Makes images of a class.
 
     Attributes:
@@ -269,10 +270,9 @@ class Generator:
 
     def sheet(self) -> Image.Image:
         """Draw a grid of up to 8 classes with the same 8 seeds."""
-        classes = self.classes[:_CELLS]
-        images = self.sample(classes or None, seeds=range(_CELLS))
-        magnify = max(1, _SIDE // images.shape[-1])
-        return grid(images, columns=_CELLS, names=classes, magnify=magnify)
+        images = self.sample((classes := self.classes[:_CELLS]) or None, seeds=range(_CELLS))
+        larger = max(1, _SIDE // images.shape[-1])
+        return grid(images, columns=_CELLS, names=classes, magnify=larger)
 
     def cost(self) -> dict[str, int]:
         """Return parameters, and multiply-adds of one network evaluation of one image."""

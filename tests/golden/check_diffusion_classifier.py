@@ -11,7 +11,7 @@ from mezzotint.classify.labelling import Candidates
 from mezzotint.classify.measures import Absolute, Bound, Huber, Measure, Squared, Surprise, Total
 from mezzotint.classify.pairs import Pairs
 from mezzotint.classify.schedules import Exhaustive, Official
-from mezzotint.classify.times import STEPS, Even, Listed
+from mezzotint.classify.times import STEPS, Strided
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.paths import DiscreteVP, LinearBetas, ScaledLinearBetas
 from mezzotint.diffusion.predictions import Eps, Leading, LearnedRange
@@ -51,7 +51,7 @@ def classifier_dit(case: Case) -> None:
     config = case.config
     learned = config["diffusion"].get("learn_sigma", True)
     made = denoiser(case, chain_of(config["diffusion"]), LearnedRange() if learned else Eps())
-    times, trials = Even(STEPS // config["t_interval"], spread=False), config["n_trials"]
+    times, trials = Strided(config["t_interval"]), config["n_trials"]
     plan = Exhaustive(times, trials).plan(made.path)
     index = (plan.t * STEPS).round().long() - 1
     assert index[::trials].tolist() == case.input("timesteps").tolist()
@@ -95,14 +95,15 @@ def classifier_dit(case: Case) -> None:
 def classifier_adaptive(case: Case) -> None:
     config = case.config
     trials = config["n_trials"]
-    schedule = Official(tuple(config["n_samples"]), tuple(config["to_keep"]), trials)
     made = denoiser(case, chain(case), Leading(Eps()))
+    stages = tuple(config["n_samples"]), tuple(config["to_keep"])
+    schedule = Official(*stages, trials, made.path.steps)
     candidates = Candidates(case.input("prompt_cond"), case.input("prompt_class"))
     draws = Recorded(case.input("noise"))
     evidence = Contest(made, candidates, schedule, LOSSES[config["loss"]], draws)(
         case.input("latents")
     )
-    index = (evidence.plan.t * STEPS).round().long() - 1
+    index = (evidence.plan.t * made.path.steps).round().long() - 1
     for image in range(len(evidence)):
         compare(case, evidence, image, index, len(config["to_keep"]))
     case.expect("prediction_prompt", evidence.winners())
@@ -131,10 +132,8 @@ def compare(case: Case, evidence: Evidence, image: int, index: Tensor, stages: i
 def classifier_pairs(case: Case) -> None:
     config = case.config
     made = denoiser(case, chain(case), Leading(Eps()))
-    interval = config["t_interval"]
-    times = torch.arange(interval // 2, STEPS, interval)
-    listed = Listed(tuple(((times.double() + 1) / STEPS).tolist()))
-    pairs = Pairs(made, times=listed, draws=Recorded(case.input("noise")))
+    times = Strided(config["t_interval"], made.path.steps)
+    pairs = Pairs(made, times=times, draws=Recorded(case.input("noise")))
     found = pairs(case.input("latents"), case.input("captions"))
     case.expect("errors", found.errors, atol=ERROR)
     case.expect("score", found.scores, atol=ERROR)

@@ -31,8 +31,8 @@ FLOORS: Final = (
     ("releases",),
     ("averaged",),
     ("run",),
-    ("bench", "draws"),
-    ("tune",),
+    ("bench", "draws", "classified"),
+    ("tune", "classified_page"),
     ("cli", "studio"),
     ("mezzotint", "__main__"),
 )

@@ -147,7 +147,7 @@ class Contest:
         plan = self.schedule.plan(self.denoiser.path)
         together = max(1, ERRORS // (len(plan.t) * len(self.candidates)))
         parts = [self._together(block, plan) for block in x.split(together)]
-        return Evidence.joined(parts, plan, self.candidates.owner)
+        return Evidence.joined(parts, plan, self.candidates.owner, x[0].numel())
 
     def _together(self, x: Float[Tensor, "n ..."], plan: Plan) -> tuple[Tensor, Tensor]:
         """Return the errors of a block of images, and who was left after each round."""

@@ -19,20 +19,26 @@ class Evidence:
         kept: who was left after each round.
         plan: times, weights and rounds.
         owner: the class that a candidate speaks for.
+        elements: D, numbers in one x.
     """
 
     errors: Float[Tensor, "n p m"]
     kept: Bool[Tensor, "n r p"]
     plan: Plan
     owner: Int[Tensor, "p"]
+    elements: int = 1
 
     @classmethod
     def joined(
-        cls, parts: Sequence[tuple[Tensor, Tensor]], plan: Plan, owner: Int[Tensor, "p"]
+        cls,
+        parts: Sequence[tuple[Tensor, Tensor]],
+        plan: Plan,
+        owner: Int[Tensor, "p"],
+        elements: int,
     ) -> "Evidence":
         """Join what was found on blocks of images."""
         errors, kept = (torch.cat(each) for each in zip(*parts, strict=True))
-        return cls(errors, kept, plan, owner)
+        return cls(errors, kept, plan, owner, elements)
 
     def __len__(self) -> int:
         return len(self.errors)

@@ -1,4 +1,4 @@
-"""Labels and conditions: what a denoiser is told to believe in, and which class that speaks for."""
+"""Labels and conditions: what a denoiser is told, and which class that speaks for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -42,6 +42,11 @@ def velocity(estimate: Estimate, truth: Truth) -> Float[Tensor, "b ..."]:
     return scales.d_alpha * x0 + scales.d_sigma * eps
 
 
+def on_chain(path: Path) -> bool:
+    """Return whether a path is a discrete chain, whose steps have a bound."""
+    return path.step(torch.ones(1, dtype=torch.float64)) is not None
+
+
 @runtime_checkable
 class Measure(Protocol):
     """A distance between an estimate and the truth."""
@@ -115,7 +120,7 @@ class OnChain:
         Raises:
             ConfigError: there is no step before, so there is no bound of a step.
         """
-        if path.step(torch.ones(1, dtype=torch.float64)) is None:
+        if not on_chain(path):
             raise ConfigError(
                 f"measure: the variational bound of a step needs a discrete chain, and this model "
                 f"lies on {path!r}; take l2, l1 or huber"
@@ -182,5 +187,6 @@ __all__ = [
     "View",
     "clean",
     "noise",
+    "on_chain",
     "velocity",
 ]

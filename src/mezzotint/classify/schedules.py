@@ -118,14 +118,16 @@ class Stages:
         samples: times that a stage asks for, rising.
         keep: candidates that go on after it; the last is 1.
         trials: draws of noise at each time.
+        steps: length T of the chain on which the times lie.
 
     Raises:
-        ConfigError: the lists do not fit each other or the chain of 1000.
+        ConfigError: the lists do not fit each other or the chain.
     """
 
     samples: tuple[int, ...] = (25, 250)
     keep: tuple[int, ...] = (5, 1)
     trials: int = 1
+    steps: int = STEPS
 
     def __post_init__(self) -> None:
         if len(self.samples) != len(self.keep) or not self.samples:
@@ -134,9 +136,9 @@ class Stages:
                 "candidates to keep; expected as many of each"
             )
         rising = all(low < high for low, high in pairwise((0, *self.samples)))
-        if not rising or self.samples[-1] > STEPS:
+        if not rising or self.samples[-1] > self.steps:
             raise ConfigError(
-                f"stages: samples {self.samples}; expected rising numbers from 1 to {STEPS}"
+                f"stages: samples {self.samples}; expected rising numbers from 1 to {self.steps}"
             )
         falling = all(high >= low for high, low in pairwise(self.keep))
         if not falling or self.keep[-1] != 1:
@@ -166,7 +168,7 @@ class Stages:
     def staged(self, path: Path, stages: list[list[int]]) -> Plan:
         """Return the plan of stages that list the chain's indices they add."""
         ends = [self.trials * sum(map(len, stages[: k + 1])) for k in range(len(stages))]
-        t = at(path, torch.tensor([index for stage in stages for index in stage]))
+        t = at(path, torch.tensor([index for stage in stages for index in stage]), self.steps)
         t = repeated(t, self.trials)
         return Plan(t, torch.ones_like(t), tuple(ends))
 
@@ -185,7 +187,7 @@ class Official(Stages):
     def plan(self, path: Path) -> Plan:
         """Return the times, stage by stage."""
         count = self.samples[-1]
-        stride = STEPS // count
+        stride = self.steps // count
         grid = [stride // 2 + j * stride for j in range(count)]
         used: set[int] = set()
         stages = []
@@ -204,7 +206,7 @@ class Nested(Stages):
     def plan(self, path: Path) -> Plan:
         """Return the times, stage by stage."""
         count = self.samples[-1]
-        grid = even_index(count)[spread_order(count)].tolist()
+        grid = even_index(count, self.steps)[spread_order(count)].tolist()
         return self.staged(path, [grid[low:high] for low, high in pairwise((0, *self.samples))])
 
 
@@ -234,8 +236,8 @@ class Race:
 
     times: Times = Even(250)
     error: float = 0.05
-    start: int = 5
-    growth: float = 1.3
+    start: int = 8
+    growth: float = 1.25
     trials: int = 1
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ n of them takes every (N/n)-th. Where N does not divide T, all of the range is c
 which the release does not do.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
@@ -25,7 +26,10 @@ STEPS: Final = 1000
 class Times(Protocol):
     """Times with weights, in the order in which they are looked at."""
 
-    count: int
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        ...
 
     def __call__(self, path: Path) -> Float[Tensor, "n"]:
         """Return the times in (0, 1], float64 on the CPU."""
@@ -36,14 +40,20 @@ class Times(Protocol):
         ...
 
 
-def even(count: int) -> Int[Tensor, "n"]:
-    """Return `count` evenly spaced indices of a chain of 1000, 0-based and rising."""
-    return (2 * torch.arange(count) + 1) * STEPS // (2 * count)
+def even(count: int, steps: int = STEPS) -> Int[Tensor, "n"]:
+    """Return `count` evenly spaced indices of a chain, 0-based and rising."""
+    return (2 * torch.arange(count) + 1) * steps // (2 * count)
 
 
-def at(path: Path, index: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
-    """Return the times of indices of a chain of 1000, where a path has them."""
-    return path.snap((index + 1).double() / STEPS)
+def at(path: Path, index: Int[Tensor, "n"], steps: int = STEPS) -> Float[Tensor, "n"]:
+    """Return the times of indices of a chain, where a path has them.
+
+    Args:
+        path: whose times are wanted.
+        index: 0-based.
+        steps: length of the chain that the indices are of.
+    """
+    return path.snap((index + 1).double() / steps)
 
 
 def spread_order(count: int) -> Int[Tensor, "n"]:
@@ -90,6 +100,68 @@ class Even:
 
 
 @dataclass(frozen=True)
+class Strided:
+    """Every so manieth index, from the middle of the first stretch on: the release's for DiT.
+
+    Args:
+        interval: between indices (`t_interval`; 4 is published, 1 looks at all of them).
+        steps: length of the chain.
+
+    Raises:
+        ConfigError: an interval that leaves no index.
+    """
+
+    interval: int = 4
+    steps: int = STEPS
+
+    def __post_init__(self) -> None:
+        if self.interval < 1 or self.count < 1:
+            raise ConfigError(
+                f"times: an interval of {self.interval} in {self.steps} steps; expected 1 to "
+                f"{self.steps}"
+            )
+
+    @property
+    def _index(self) -> range:
+        return range(self.interval // 2, self.steps, self.interval)
+
+    @property
+    def count(self) -> int:
+        """How many times there are."""
+        return len(self._index)
+
+    def __call__(self, path: Path) -> Float[Tensor, "n"]:
+        """Return the times, from clean to noisy."""
+        return at(path, torch.tensor(self._index), self.steps)
+
+    def weights(self, path: Path) -> Float[Tensor, "n"]:  # noqa: ARG002 (all times count alike)
+        """Return ones."""
+        return torch.ones(self.count, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """Times as training drew them: the quantiles of its distribution.
+
+    Args:
+        of: from uniform numbers to times, such as a recipe's `times`.
+        count: how many.
+    """
+
+    of: Callable[[Float[Tensor, "b"]], Float[Tensor, "b"]]
+    count: int = 100
+
+    def __call__(self, path: Path) -> Float[Tensor, "n"]:
+        """Return the times, in an order whose every beginning covers the distribution."""
+        uniform = (torch.arange(self.count, dtype=torch.float64) + 0.5) / self.count
+        return path.snap(self.of(uniform[spread_order(self.count)]))
+
+    def weights(self, path: Path) -> Float[Tensor, "n"]:  # noqa: ARG002 (they come as often)
+        """Return ones."""
+        return torch.ones(self.count, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
 class Listed:
     """Times that are given one by one, such as learned ones.
 
@@ -127,4 +199,4 @@ class Listed:
         return torch.tensor(self.counts or (1.0,) * self.count, dtype=torch.float64)
 
 
-__all__ = ["STEPS", "Even", "Listed", "Times", "at", "even", "spread_order"]
+__all__ = ["STEPS", "Even", "Listed", "Quantiles", "Strided", "Times", "at", "even", "spread_order"]

@@ -42,6 +42,7 @@ class Source:
         kind: of the embedded data set, or "".
         extractor: digest of what made the statistics; "" in ADM's files, which are Inception's.
         digest: of the file that holds the statistics; "" elsewhere.
+        names: of the files of a folder, in the order of the pictures; () elsewhere.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Source:
     kind: str = ""
     extractor: str = ""
     digest: str = ""
+    names: tuple[str, ...] = ()
 
     @property
     def pictures(self) -> Images:
@@ -164,7 +166,8 @@ def _samples(folder: Path, made: Mapping[str, Any], size: int | None) -> Source:
 def _folder(path: Path, size: int | None, *, whole: bool) -> Source:
     images, codec, grey = _files(path, None, size, whole=whole)
     held = len(images) * 3 * images.size**2
-    return Source(path.name, images.in_memory() if held < IN_MEMORY_BYTES else images, codec, grey)
+    kept = images.in_memory() if held < IN_MEMORY_BYTES else images
+    return Source(path.name, kept, codec, grey, names=images.names)
 
 
 def _files(
