@@ -228,7 +228,8 @@ class Generator:
         if not self.classes or self.sampling.guidance == Constant(1.0):
             return self.denoiser
         recipe = self.sampling
-        return ClassifierFree(self.denoiser, recipe.guidance, self.null, recipe.channels)
+        how = (recipe.guidance, self.null, recipe.channels, recipe.direction)
+        return ClassifierFree(self.denoiser, *how)
 
     @property
     def device(self) -> torch.device:

@@ -6,7 +6,19 @@ from typing import NoReturn
 import typer
 
 from mezzotint import __version__
-from mezzotint.cli import bench, convert, data, demo, encode, evaluate, sample, show, train, tune
+from mezzotint.cli import (
+    adapt,
+    bench,
+    convert,
+    data,
+    demo,
+    encode,
+    evaluate,
+    sample,
+    show,
+    train,
+    tune,
+)
 from mezzotint.errors import MezzotintError
 from mezzotint.files import REASONS, cannot_write
 
@@ -30,6 +42,9 @@ app.command(epilog="Example: mezzotint evaluate --model emoji-dit-tiny --out rep
     evaluate.evaluate
 )
 app.command(epilog="Example: mezzotint tune emoji-dit emoji-dit-tiny --budget 0.2s")(tune.tune)
+app.command(epilog="Example: mezzotint adapt emoji-guide --model emoji-dit --out experts")(
+    adapt.adapt
+)
 app.command(epilog="Example: mezzotint convert runs/mine --to bf16 --out mine")(convert.convert)
 app.command(epilog="Example: mezzotint show emoji-dit")(show.show)
 app.add_typer(bench.app, name="bench")
