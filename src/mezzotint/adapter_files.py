@@ -1,6 +1,6 @@
 """Adapters on disk, in peft's format: adapter_config.json and adapter_model.safetensors.
 
-Low-rank matrices, biases and norms go under the names that peft 0.17 reads back (LORA, bias "all",
+Low-rank matrices, biases and norms go under the names that peft 0.21 reads back (LORA, bias "all",
 the norms as modules_to_save). PPAP's own form of convolutions is none of peft's: its files say so
 by another peft_type, which peft refuses.
 """

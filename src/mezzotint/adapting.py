@@ -15,7 +15,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from mezzotint import adapter_files, checkpoint, classifier, config, generator
+from mezzotint import adapter_files, checkpoint, config, generator
 from mezzotint.classifier import Classifier
 from mezzotint.diffusion.denoiser import Denoiser
 from mezzotint.diffusion.guidance import Unconditional
@@ -26,6 +26,7 @@ from mezzotint.generator import Generator
 from mezzotint.judges import EXPERTS
 from mezzotint.networks.adapters import trained_share
 from mezzotint.noise import mix
+from mezzotint.off_the_shelf import PREFIX, open_classifier
 from mezzotint.steering import Resized
 from mezzotint.training.experts import ExpertPlan, Transfer
 
@@ -86,7 +87,7 @@ class Adapting:
         device: str | torch.device = "cpu",
     ) -> "Adapting":
         """Open classifier and generator by name, folder or file. There is no place for labels."""
-        base = classifier.load(classifier_source)
+        base = open_classifier(classifier_source)
         maker = generator.load(generator_source).to(device)
         named = ((classifier_source, base.digest), (generator_source, maker.digest))
         one, other = (Source(source=_placed(name), digest=digest) for name, digest in named)
@@ -194,7 +195,8 @@ class Adapting:
 
 
 def _placed(source: str) -> str:
-    return source if source in checkpoint.zoo() else str(FilePath(source).resolve())
+    kept = source in checkpoint.zoo() or source.startswith(PREFIX)
+    return source if kept else str(FilePath(source).resolve())
 
 
 __all__ = ["Adapting", "Progress", "Unlabelled"]

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mezzotint import adapter_files, classifier, config
+from mezzotint import adapter_files, config
 from mezzotint.classifier import Classifier
 from mezzotint.config import Config, part
 from mezzotint.diffusion.critics import ClassifierCritic, Experts
@@ -29,6 +29,7 @@ from mezzotint.digest import digest_of_model
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.judges import EXPERTS, judge_of
 from mezzotint.networks.adapters import AdapterConfig, adapt, belonging
+from mezzotint.off_the_shelf import open_classifier
 from mezzotint.training.experts import ExpertPlan
 
 
@@ -157,7 +158,7 @@ def load(folder: FilePath | str) -> ExpertSet:
             f"{folder}: {said.done} of {said.plan.experts} experts are finished; "
             "run the same `mezzotint adapt` again to go on"
         )
-    base = _known(said.classifier, classifier.load, "classifier", folder)
+    base = _known(said.classifier, open_classifier, "classifier", folder)
     network = copy.deepcopy(base.network)
     adapt(network, said.adapter)
     network.eval().requires_grad_(requires_grad=False)

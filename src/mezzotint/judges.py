@@ -18,6 +18,7 @@ from mezzotint.diffusion.paths import Path
 from mezzotint.diffusion.steering import AtEstimate, AtNoisy, Look
 from mezzotint.errors import ConfigError
 from mezzotint.noisy import NoisyClassifier
+from mezzotint.off_the_shelf import PREFIX, open_classifier
 
 EXPERTS: Final = "experts.json"
 """The file by which a folder of experts is known."""
@@ -149,7 +150,7 @@ def judge_of(source: FilePath | str, experts: Callable[[FilePath], Judge] | None
     """Open whatever can be a critic.
 
     Args:
-        source: a zoo name, a folder or a file.
+        source: a zoo name, a folder, a file, or timm:NAME.
         experts: what opens a folder of experts; see `mezzotint.experts`.
 
     Raises:
@@ -158,6 +159,8 @@ def judge_of(source: FilePath | str, experts: Callable[[FilePath], Judge] | None
     """
     if experts is not None and (FilePath(source) / EXPERTS).is_file():
         return experts(FilePath(source))
+    if str(source).startswith(PREFIX):
+        return CleanJudge(open_classifier(source))
     found = checkpoint.open_model(source)
     if isinstance(found, Classifier):
         return CleanJudge(found)

@@ -18,7 +18,7 @@ FLOORS: Final = (
     ("digest",),
     ("checkpoint", "data", "card"),
     ("classifier", "stored"),
-    ("noisy", "adapter_files"),
+    ("noisy", "adapter_files", "off_the_shelf"),
     ("judges",),
     ("training", "evaluation", "classify", "convert", "official"),
     ("zoo",),

@@ -1,5 +1,6 @@
 """PPAP from start to end at tiny size: layers, placements, training, files, and what is refused."""
 
+import copy
 import inspect
 import json
 from dataclasses import replace
@@ -192,6 +193,23 @@ def test_the_files_are_peft_s(model, tmp_path):
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
     adapt(network, foreign.model_copy(update={"layers": ("0",)}))
     assert adapter_files.description(network, foreign, "somewhere")["peft_type"] == "PPAP"
+
+
+def test_peft_reads_them_and_says_the_same(tmp_path):
+    """Where peft is installed; it is no part of what the tests need."""
+    peft = pytest.importorskip("peft", exc_type=ImportError)
+    base = classifier.load(GUIDE).network
+    student = copy.deepcopy(base)
+    placement = published(student)
+    adapt(student, placement)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    adapter_files.write(tmp_path, student, placement, belonging(student), GUIDE)
+    theirs = peft.PeftModel.from_pretrained(copy.deepcopy(base), str(tmp_path)).eval()
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.allclose(theirs(x), student.eval()(x), atol=1e-5)
 
 
 def test_the_same_again_goes_on_bit_for_bit(model, tmp_path):

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def adapt(
-    classifier: Annotated[str, typer.Argument(help="A classifier: zoo name, folder or file.")],
+    classifier: Annotated[
+        str, typer.Argument(help="A classifier: zoo name, folder, file or timm:NAME.")
+    ],
     model: Annotated[str, typer.Option(help="The generator that it will steer.")],
     experts: Annotated[
         int | None, typer.Option(min=1, help="Ranges of noise, an expert each; default 5.")
