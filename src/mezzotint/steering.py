@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Final, Self
 
+import torch
 from jaxtyping import Float
 from pydantic import BeforeValidator, model_validator
 from torch import Tensor
@@ -198,7 +199,7 @@ class AutoguidedGenerator(Generator):
     def guided(self) -> Denoiser:
         """The denoiser under both guidances; the differences are added where there are two."""
         assert self.weaker is not None, "made by `autoguided`"
-        if super().guided is self.denoiser:
+        if never(self.sampling.guidance) or not self.classes:
             return Autoguided(self.denoiser, self.weaker, self.apart, None, self.sampling.direction)
         if self.null is None or self.sampling.channels or self.sampling.direction != Plain():
             raise ConfigError(
@@ -240,6 +241,12 @@ def told(scale: Scale) -> Any:
     if isinstance(scale, Constant):
         return scale.scale
     return config.dump(scale) if kind_of(type(scale)) else repr(scale)
+
+
+def never(scale: Scale) -> bool:
+    """Return whether a guidance scale is 1 at all times."""
+    times = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    return bool((scale(times) == 1).all())
 
 
 def _own(generator: Generator) -> dict[str, Any]:
@@ -299,5 +306,6 @@ __all__ = [
     "Steering",
     "autoguided",
     "matched",
+    "never",
     "steered",
 ]

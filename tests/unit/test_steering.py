@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mezzotint import classifier, config, generator, judges
+from mezzotint.diffusion.guidance import Autoguided
 from mezzotint.diffusion.paths import Cosine
 from mezzotint.diffusion.scales import Constant, Interval
 from mezzotint.diffusion.steering import AtEstimate, AtNoisy
@@ -96,6 +97,8 @@ def test_a_weaker_model_pushes_away(model):
     assert (both.int() - free.int()).abs().max() <= 1
     with pytest.raises(ConfigError, match="expected a model of the same classes"):
         autoguided(model, replace(model, classes=model.classes[::-1]), 2.0)
+    off = autoguided(model, model, 2.0).with_sampling(guidance=Interval(1.0, 0.2, 0.4))
+    assert isinstance(off.guided, Autoguided)
     odd = autoguided(model, model, 2.0).with_sampling(guidance=2.0)
     odd = replace(odd, sampling=odd.sampling.model_copy(update={"channels": 1}))
     with pytest.raises(ConfigError, match="all channels and plain"):
