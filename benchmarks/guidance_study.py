@@ -19,12 +19,12 @@ from steering import Panel, mean_of
 
 import mezzotint
 from mezzotint import classifier, config
+from mezzotint.autoguiding import autoguided
 from mezzotint.data.images import Data
 from mezzotint.diffusion.scales import Constant, Interval
 from mezzotint.evaluation.plots import Series, lines
 from mezzotint.files import write_text
 from mezzotint.generator import Generator
-from mezzotint.steering import autoguided
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "guidance.md"

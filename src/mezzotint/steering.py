@@ -2,14 +2,13 @@
 
     steered(load("emoji-dit"), judge_of("emoji-guide"), 4.0).sample(["flag"])
 
-What can be a critic: mezzotint.judges. A weaker generator steers as well, by `autoguided`.
+What can be a critic: mezzotint.judges. A weaker generator steers as well: mezzotint.autoguiding.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Final, Self
 
-import torch
 from jaxtyping import Float
 from pydantic import BeforeValidator, model_validator
 from torch import Tensor
@@ -19,9 +18,7 @@ from mezzotint import config
 from mezzotint.config import Config
 from mezzotint.diffusion.critics import Critic, Renamed, Through
 from mezzotint.diffusion.denoiser import Denoiser
-from mezzotint.diffusion.directions import Plain
-from mezzotint.diffusion.guidance import Added, Autoguided, Unconditional
-from mezzotint.diffusion.routing import check_alike
+from mezzotint.diffusion.guidance import Unconditional
 from mezzotint.diffusion.scales import Constant, Scale, scale_of
 from mezzotint.diffusion.steering import AtEstimate, AtNoisy, Look, Steered
 from mezzotint.digest import digest_of_model
@@ -144,7 +141,7 @@ def steered(
         "sees": "x_t" if isinstance(shown, AtNoisy) else "x0",
         "unlabelled": blind is not None,
     }
-    own = _own(generator) | {"classes": classes}
+    own = fields_of(generator) | {"classes": classes}
     steering: dict[str, Any] = {
         "critic": critic,
         "pull": pull,
@@ -176,66 +173,6 @@ def _same_noise(generator: Generator, judge: Judge) -> None:
         )
 
 
-@dataclass(frozen=True)
-class AutoguidedGenerator(Generator):
-    """A generator that is guided away from a weaker one; made by `autoguided`.
-
-    Attributes:
-        weaker: the other denoiser.
-        apart: scale over time; 1 is none.
-        said: what the manifest tells of it.
-    """
-
-    weaker: Denoiser | None = None
-    apart: Scale = Constant(1.0)
-    said: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> str:
-        """Hex digest of the generator and of what steers it."""
-        return digest_of_model({}, {"generator": super().digest, "steering": self.said})
-
-    @property
-    def guided(self) -> Denoiser:
-        """The denoiser under both guidances; the differences are added where there are two."""
-        assert self.weaker is not None, "made by `autoguided`"
-        if never(self.sampling.guidance) or not self.classes:
-            return Autoguided(self.denoiser, self.weaker, self.apart, None, self.sampling.direction)
-        if self.null is None or self.sampling.channels or self.sampling.direction != Plain():
-            raise ConfigError(
-                "classifier-free guidance beside a weaker model is of all channels and plain, and "
-                "needs a null class; set guidance to 1, or channels to null and direction to plain"
-            )
-        free = Unconditional(self.denoiser, self.null)
-        pairs = ((free, self.sampling.guidance), (self.weaker, self.apart))
-        return Added(self.denoiser, pairs)
-
-
-def autoguided(
-    generator: Generator, weaker: Generator, scale: Scale | float
-) -> AutoguidedGenerator:
-    """Return a generator that is guided away from a weaker one.
-
-    Args:
-        generator: what is guided; classifier-free guidance of its recipe is added.
-        weaker: smaller, less trained or more blurred, of the same classes, latents and path.
-        scale: 1 is none.
-
-    Raises:
-        ConfigError: the two do not fit together.
-    """
-    check_alike([generator.denoiser, weaker.denoiser])
-    if generator.classes != weaker.classes:
-        raise ConfigError(
-            f"the weaker model draws {len(weaker.classes)} classes, this one "
-            f"{len(generator.classes)}, or in another order; expected a model of the same classes"
-        )
-    apart = scale_of(scale)
-    said = {"weaker": weaker.digest, "scale": told(apart)}
-    other: dict[str, Any] = {"weaker": weaker.denoiser, "apart": apart, "said": said}
-    return AutoguidedGenerator(**_own(generator), **other)
-
-
 def told(scale: Scale) -> Any:
     """Return what a manifest says of a scale: a number, or its kind and settings."""
     if isinstance(scale, Constant):
@@ -243,13 +180,8 @@ def told(scale: Scale) -> Any:
     return config.dump(scale) if kind_of(type(scale)) else repr(scale)
 
 
-def never(scale: Scale) -> bool:
-    """Return whether a guidance scale is 1 at all times."""
-    times = torch.linspace(0, 1, 1001, dtype=torch.float64)
-    return bool((scale(times) == 1).all())
-
-
-def _own(generator: Generator) -> dict[str, Any]:
+def fields_of(generator: Generator) -> dict[str, Any]:
+    """Return the fields that every generator has, of one that may have more."""
     return {each.name: getattr(generator, each.name) for each in fields(Generator)}
 
 
@@ -300,12 +232,11 @@ class Resized:
 
 __all__ = [
     "LOOKS",
-    "AutoguidedGenerator",
     "Resized",
     "SteeredGenerator",
     "Steering",
-    "autoguided",
+    "fields_of",
     "matched",
-    "never",
     "steered",
+    "told",
 ]

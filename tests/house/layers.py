@@ -26,7 +26,7 @@ FLOORS: Final = (
     ("generator",),
     ("token_generator",),
     ("teacher", "steering", "perceptual", "recipe_base", "drawing", "repaint"),
-    ("experts", "token_recipe"),
+    ("experts", "autoguiding", "token_recipe"),
     ("adapting",),
     ("recipe",),
     ("classifier_recipe", "noisy_recipe", "plugged", "tokenizer_recipe"),

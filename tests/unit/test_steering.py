@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from mezzotint import classifier, config, generator, judges
+from mezzotint.autoguiding import autoguided
 from mezzotint.diffusion.guidance import Autoguided
 from mezzotint.diffusion.paths import Cosine
 from mezzotint.diffusion.scales import Constant, Interval
 from mezzotint.diffusion.steering import AtEstimate, AtNoisy
 from mezzotint.errors import ConfigError
 from mezzotint.judges import CleanJudge, judge_of
-from mezzotint.steering import Steering, autoguided, matched, steered
+from mezzotint.steering import Steering, matched, steered
 
 
 @pytest.fixture(scope="module")

@@ -45,11 +45,11 @@ class Wish:
         )
 
     def _away(self, generator: "Generator") -> "Generator":
+        from mezzotint import autoguiding
         from mezzotint import generator as models
-        from mezzotint import steering
 
         other = models.load(str(self.steering.weaker)).to(generator.device)
-        return steering.autoguided(generator, other, self.steering.apart)
+        return autoguiding.autoguided(generator, other, self.steering.apart)
 
 
 @dataclass(frozen=True)
