@@ -57,6 +57,7 @@ class Drawing(Config):
         rule: how their fractions become steps.
         precision: fp32, or bf16 to compute in that.
         sampling: changes to the model's sampling recipe.
+        steering: who steers; see `mezzotint.steering.Steering`. `open` leaves it to the verbs.
     """
 
     source: str
@@ -64,6 +65,7 @@ class Drawing(Config):
     rule: Annotated[InstanceOf[Rule], part("allocation")] = COUNT
     precision: Literal["fp32", "bf16"] = "fp32"
     sampling: dict[str, Any] = Field(default_factory=dict)
+    steering: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -122,11 +124,13 @@ def read(path: FilePath, source: str | None = None) -> Drawing:
     """
     given = config.read(path)
     whole = "source" in given
-    section = given.get("sampling", {} if whole else given)
+    bare = {name: value for name, value in given.items() if name != "steering"}
+    section = given.get("sampling", {} if whole else bare)
     if not isinstance(section, Mapping):
         wanted = "expected a mapping of settings such as steps: 40"
         raise ConfigError(f"{path}: sampling: {wanted}, got {config.shown(section)}")
-    tree = {**(given if whole else {}), "sampling": dict(section)}
+    kept = given if whole else {name: given[name] for name in given if name == "steering"}
+    tree = {**kept, "sampling": dict(section)}
     if source is not None:
         tree["source"] = source
     if "source" not in tree:

@@ -228,8 +228,8 @@ class Generator(Classifies):
         """The denoiser under the recipe's guidance; without classes there is nothing to guide."""
         if not self.classes or self.sampling.guidance == Constant(1.0):
             return self.denoiser
-        recipe = self.sampling
-        return ClassifierFree(self.denoiser, recipe.guidance, self.null, recipe.channels)
+        how = self.sampling
+        return ClassifierFree(self.denoiser, how.guidance, self.null, how.channels, how.direction)
 
     @property
     def device(self) -> torch.device:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypedDict
 from pydantic import Field
 
 from mezzotint.config import Config, part
+from mezzotint.diffusion.directions import Direction, Plain
 from mezzotint.diffusion.grids import Even, Grid
 from mezzotint.diffusion.guidance import Constant, Scale
 from mezzotint.diffusion.samplers import DDIM, Sampler
@@ -22,6 +23,7 @@ class Sampling(Config):
         steps: number of intervals of the grid.
         guidance: classifier-free guidance scale over time; 1 is the conditional model.
         channels: guide only the first channels (3 in DiT's release), or all.
+        direction: how the conditional and the unconditional estimate become one.
     """
 
     sampler: Annotated[Sampler, part("sampler")] = DDIM()
@@ -29,6 +31,7 @@ class Sampling(Config):
     steps: int = Field(default=50, ge=1)
     guidance: Annotated[Scale, part("scale")] = Constant()
     channels: int | None = None
+    direction: Annotated[Direction, part("direction")] = Plain()
 
     def scaled(self, scale: float) -> Scale:
         """Return the guidance with another scale and the same shape over time."""

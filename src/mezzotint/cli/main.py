@@ -7,6 +7,7 @@ import typer
 
 from mezzotint import __version__
 from mezzotint.cli import (
+    adapt,
     bench,
     classify,
     convert,
@@ -43,6 +44,9 @@ app.command(epilog="Example: mezzotint evaluate --model emoji-dit-tiny --out rep
 )
 app.command(epilog="Example: mezzotint tune emoji-dit emoji-dit-tiny --budget 0.2s")(tune.tune)
 app.command(epilog="Example: mezzotint classify emoji-dit pictures/ --score")(classify.classify)
+app.command(epilog="Example: mezzotint adapt emoji-guide --model emoji-dit --out experts")(
+    adapt.adapt
+)
 app.command(epilog="Example: mezzotint convert runs/mine --to bf16 --out mine")(convert.convert)
 app.command(epilog="Example: mezzotint show emoji-dit")(show.show)
 app.add_typer(bench.app, name="bench")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mezzotint.cli import shared, walking
+from mezzotint.cli import shared, steered, walking
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +55,10 @@ def sample(
         bool, typer.Option("--ppgn", help="Walk in code space instead, pulled by --critic.")
     ] = False,
     critic: Annotated[
-        str | None, typer.Option(help="Classifier that pulls: a zoo name, a folder, or a file.")
+        str | None, typer.Option(help="Classifier or experts that steer: zoo name, folder, file.")
+    ] = None,
+    critic_scale: Annotated[
+        float | None, typer.Option(help="Strength of the steering; 0 is none, default 1.")
     ] = None,
     unit: Annotated[
         list[str] | None,
@@ -76,16 +79,17 @@ def sample(
     if model is None and recipe is None:
         raise typer.BadParameter("missing; name a model, or a recipe by -c", param_hint="MODEL")
     drawing = shared.drawing_of(model, recipe, stitch, stitch_rule)
-    asked = shared.every(classes)
-    wish = walking.Wish(critic, unit or [], image, hole, asked is not None)
-    chosen: Any
+    asked, pull = shared.every(classes), steered.Pull(critic, critic_scale)
     ppgn = ppgn or walking.walks(drawing.source)
+    wish = walking.Wish(critic if ppgn else None, unit or [], image, hole, asked is not None)
+    chosen: Any
     if ppgn:
         walking.check(drawing, guidance)
+        pull.refuse()
         chosen = walking.walker(drawing, device, wish, settings, steps)
     else:
         wish.refuse()
-        chosen = shared.generator_of(drawing, device, settings, steps, guidance)
+        chosen = shared.generator_of(drawing, device, settings, steps, guidance, pull)
     labels = chosen.labels((chosen.classes or [0]) if asked is None else asked).tolist()
     row = shared.seeds(seeds) if seeds else list(range(seed, seed + count))
     shared.fresh(out, force=force)
@@ -127,6 +131,7 @@ class Job:
             "model": self.name,
             "weights_digest": made.digest,
             "sampling": config.dump(made.sampling),
+            **steered.said(made),
         }
         path = out / "samples.npz" if npz else out
         sink = (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mezzotint.cli import steered
 from mezzotint.errors import ConfigError, DataError, MezzotintError, OutputError
 
 if TYPE_CHECKING:
@@ -138,16 +139,19 @@ def generator_of(
     settings: Sequence[str] | None,
     steps: int | None,
     guidance: float | None,
+    pull: "steered.Pull | None" = None,
 ) -> "Generator":
-    """Load a generator, with changes to its sampling recipe laid over it.
+    """Load a generator, with changes to its sampling recipe laid over it, steered if that is asked.
 
     Args:
         drawing: what draws; see `drawing_of`.
         device: where it computes.
         settings, steps, guidance: the options -o, --steps and --guidance; the later ones win.
+        pull: the options --critic and --critic-scale, where a verb has them.
     """
-    chosen = drawing.open(device_of(device), settings or ())
-    return chosen.with_sampling(steps=steps, guidance=guidance)
+    own, wish = steered.wished(settings or (), drawing.steering, pull or steered.Pull(None, None))
+    chosen = drawing.open(device_of(device), own)
+    return wish.over(chosen.with_sampling(steps=steps, guidance=guidance))
 
 
 def seeds(text: str) -> list[int]:

@@ -36,9 +36,14 @@ class Critic(Protocol):
 
 
 def log_likelihood_of(
-    logits: Float[Tensor, "b k"], y: Int[Tensor, "b"], source: object = "the critic"
+    logits: Float[Tensor, "..."], y: Int[Tensor, "b"], source: object = "the critic"
 ) -> Float[Tensor, "b"]:
     """Return log softmax(logits)[y] of each row, in float32 at least.
+
+    Args:
+        logits: what the critic returned; a row an image and a column a class, or it is refused.
+        y: classes.
+        source: who returned it, for the complaint.
 
     Raises:
         ConfigError: the logits are not a row an image, or have no column for a class asked for.

@@ -8,7 +8,7 @@ without clamping it again. Dhariwal & Nichol, arXiv 2105.05233, algorithms 1 and
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -21,6 +21,7 @@ from mezzotint.diffusion.paths import Path
 from mezzotint.diffusion.scales import Scale, scale_of
 
 
+@runtime_checkable
 class Look(Protocol):
     """What the critic is shown."""
 
@@ -95,8 +96,10 @@ class Steered:
     """A denoiser that a critic steers.
 
     Where the scale is 0 the critic is not asked; if it is so for all rows, the inner denoiser
-    answers alone. Around classifier-free guidance both see the condition. Unconditional models want
-    about ten times the scale of conditional ones (published: 10 and 1 at 256 px).
+    answers alone. Nor is it in pure noise, where alpha is 0 and the push on x0 would be infinite:
+    the first evaluation of a flow is its own. Around classifier-free guidance both see the
+    condition. Unconditional models want about ten times the scale of conditional ones (published:
+    10 and 1 at 256 px).
 
     Args:
         inner: the denoiser.
@@ -128,7 +131,8 @@ class Steered:
             NumericError: the critic's gradient is not finite.
         """
         scale = self._scale(t)
-        rows = (scale != 0).nonzero()[:, 0]
+        signal = self.path.scales(t).alpha > 0
+        rows = ((scale != 0) & signal).nonzero()[:, 0]
         if len(rows) == 0:
             return self.inner(x, t, y)
         estimate, found = self.look(self.inner, self.critic, x, t, y, rows)

@@ -89,8 +89,9 @@ PUBLISHED: Final[dict[str, AdapterConfig]] = {
 def published(network: nn.Module) -> AdapterConfig:
     """Return the published placement that fits a network, or else the general one.
 
-    The general one adapts every linear layer and every convolution without groups but the last,
-    and trains all biases and norms but the last layer's.
+    The general one adapts every linear layer and every convolution without groups but the last
+    (in networks of ours: but the one with a row for each class), and trains all biases and norms
+    but the last layer's.
 
     Raises:
         ConfigError: the network has no such layer.
@@ -125,16 +126,20 @@ def general(network: nn.Module) -> AdapterConfig:
             f"{type(network).__name__} has {len(able)} linear layers and convolutions without "
             "groups, too few to adapt; expected two or more"
         )
+    rows = getattr(network, "class_rows", ())  # ours say which tensors hold a row for each class
+    ends = {row.rpartition(".")[0] for row in rows} or {able[-1]}
     norms = tuple(
         f"{name}.*" for name, layer in network.named_modules() if isinstance(layer, NORMS)
     )
     return AdapterConfig(
-        layers=tuple(able[:-1]),
+        layers=tuple(name for name in able if name not in ends),
         trained=("*bias", *norms),
-        frozen=(f"{able[-1]}.*",),
+        frozen=tuple(f"{name}.*" for name in sorted(ends)),
     )
 
 
+LOW_RANK: Final = "*.lora_?"
+"""Names of the matrices A and B."""
 NORMS: Final = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
@@ -172,7 +177,7 @@ def adapt(network: nn.Module, config: AdapterConfig) -> list[str]:
         setattr(network.get_submodule(parent), last, _beside(network.get_submodule(name), config))
     trained = []
     for name, parameter in network.named_parameters():
-        felt = ".lora_" in name or _fits(name, config.trained)
+        felt = _fits(name, (LOW_RANK, *config.trained))
         parameter.requires_grad = felt and not _fits(name, config.frozen)
         trained += [name] if parameter.requires_grad else []
     return trained
@@ -213,7 +218,7 @@ def _statistics(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def trained_share(network: nn.Module) -> tuple[int, int]:
     """Return how many numbers of an adapted network are trained, and how many it had before."""
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    own = sum(p.numel() for name, p in network.named_parameters() if ".lora_" not in name)
+    own = sum(p.numel() for name, p in network.named_parameters() if not _fits(name, (LOW_RANK,)))
     return trained, own
 
 
