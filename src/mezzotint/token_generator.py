@@ -47,8 +47,7 @@ class MaskedConfig(Config):
     @property
     def null(self) -> int | None:
         """The null class, or None where the network has none."""
-        found: int | None = getattr(self.network, "null", self.network.num_classes)
-        return found
+        return getattr(self.network, "null", self.network.num_classes)
 
     def build(self) -> "TokenModel":
         """Make the model, with a fresh network."""
@@ -56,8 +55,7 @@ class MaskedConfig(Config):
 
     def held(self, denoiser: Any) -> nn.Module:
         """Return the module whose tensors a file keeps."""
-        found: nn.Module = denoiser.network
-        return found
+        return denoiser.network
 
     def open(
         self, tree: Mapping[str, Any], tensors: Mapping[str, Tensor], source: object
@@ -105,8 +103,7 @@ class TokenModel(nn.Module):
 
     def empty(self, batch: int) -> Shaped[Tensor, "b l ..."]:
         """Return a canvas of which nothing is known."""
-        canvas: Tensor = self.network.empty(batch)
-        return canvas
+        return self.network.empty(batch)
 
     def prefill(
         self, tokens: Shaped[Tensor, "b l ..."], masked: Bool[Tensor, "b l"], y: Int[Tensor, "b"]
@@ -126,8 +123,7 @@ class TokenModel(nn.Module):
     ) -> Float[Tensor, "b n f"]:
         """Look again at some tokens."""
         with self._casting():
-            features: Tensor = self.network.extend(tokens, masked, where, context, y)
-        return features
+            return self.network.extend(tokens, masked, where, context, y)
 
 
 class Frame(NamedTuple):
@@ -223,8 +219,7 @@ class TokenGenerator(Generator):
             raise ConfigError("this network has no features to probe; expected MAGE")
         noise = SeededNoise([0] * len(images))
         codes = self.tokenizer.encode(images.to(self.device))
-        found: Tensor = network.represented(network.tokens(self.tokenizer.latents(codes, noise)))
-        return found
+        return network.represented(network.tokens(self.tokenizer.latents(codes, noise)))
 
     def compiled(self) -> Self:
         """Return itself: its passes differ in length, and would be compiled one by one."""
