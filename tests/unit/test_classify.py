@@ -383,7 +383,13 @@ def test_a_temperature_is_found_again():
     fit = Fitted.of(logits * 7, y)
     assert fit.after.nll < fit.before.nll
     assert fit.after.error < 0.03 < fit.before.error
-    assert 0 < temperature(torch.tensor([[9.0, 0.0], [0.0, 9.0]]), torch.tensor([0, 1])) < 0.01
+
+
+def test_images_that_are_all_named_right_do_not_make_it_infinitely_sure():
+    """Two of two right, and one more taken for wrong: p of the label becomes 2/3."""
+    logits = torch.tensor([[9.0, 0.0], [0.0, 9.0]])
+    sure = (logits / temperature(logits, torch.tensor([0, 1]))).softmax(1)
+    assert float(sure[0, 0]) == pytest.approx(2 / 3, abs=1e-6)
 
 
 def test_calibration_in_closed_form():

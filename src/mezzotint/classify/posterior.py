@@ -20,7 +20,7 @@ from mezzotint.errors import DataError
 
 BINS: Final = 15
 _RANGE: Final = (1e-4, 1e4)
-"""Temperatures that are considered. Images that are all named right would make it 0."""
+"""Temperatures that are considered."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,18 @@ def _bin(place: int, sure: Float[Tensor, "m"], right: Float[Tensor, "m"]) -> Bin
 def temperature(logits: Float[Tensor, "n k"], y: Int[Tensor, "n"]) -> float:
     """Return the temperature T that minimises the NLL of softmax(logits / T).
 
-    The NLL is convex in 1/T, so its only minimum is where its slope changes sign.
+    A share 1 / (n + 1) of each label goes to the runner-up, as if one image more had been seen and
+    named wrong. Without it images that are all named right would make T nothing, and the next
+    wrong one infinitely surprising. The NLL is convex in 1/T, so its only minimum is where its
+    slope changes sign.
 
     Args:
         logits: at temperature 1.
         y: labels.
     """
     logits = logits.double()
-    own = logits.gather(1, y[:, None])[:, 0]
+    share = 1 / (len(y) + 1)
+    own = (1 - share) * logits.gather(1, y[:, None])[:, 0] + share * logits.topk(2).values[:, 1]
 
     def slope(sharpness: float) -> float:
         return float(((sharpness * logits).softmax(1).mul(logits).sum(1) - own).mean())
