@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mezzotint import config, kinds
 from mezzotint.errors import CheckpointError, ConfigError
-from mezzotint.official import navae, vitok, vitok2, vitok_dit
+from mezzotint.official import navae, tokenizers, vitok, vitok2, vitok_dit
 from mezzotint.stored import NetworkTokenizer, TokenizerModel
 from mezzotint.tokenizers.places import ByAxes, Learned, Mixed, Sines
 from mezzotint.tokenizers.vitok import ViTokConfig
@@ -170,6 +171,23 @@ def test_names_of_the_other_forms_go_both_ways():
         assert again.keys() == ours.keys()
         assert all(torch.equal(again[name], ours[name]) for name in ours)
         assert navae.config_from_official(official, heads=(2, 2)) == third
+
+
+def test_both_files_of_the_second_form_make_a_tokenizer(tmp_path):
+    shape = config.load("network", {"kind": "vitok2", "latent_channels": 2, "patch": 2, **HALVES})
+    network = shape.build()
+    official = vitok2.to_official(network.state_dict())
+    back = ("decoder", "to_pixels")
+    for file, wanted in zip(vitok2.FILES, (False, True), strict=True):
+        part = {n: t.contiguous() for n, t in official.items() if n.startswith(back) is wanted}
+        save_file(part, tmp_path / file)
+    made = tokenizers.read("vitok2", tmp_path, {"size": 8})
+    assert made.model.network == shape
+    assert made.spec.shape == (2, 4, 4)
+    again = tokenizers.exported(made)
+    assert all(torch.equal(again[name], tensor) for name, tensor in official.items())
+    with pytest.raises(CheckpointError, match=r"read encoder\.safetensors and"):
+        tokenizers.read("vitok2", tmp_path / vitok2.FILES[0], {})
 
 
 def test_the_generator_s_names_go_both_ways():

@@ -29,7 +29,9 @@ def convert(
     ] = "bf16",
     release: Annotated[
         str | None,
-        typer.Option("--from", help="The file holds official weights: of a recipe, or kl or vq."),
+        typer.Option(
+            "--from", help="The file holds official weights: of a recipe, or kl, vq, vitok2."
+        ),
     ] = None,
     classes: Annotated[
         Path | None, typer.Option(help="With --from: a text file with a class name a line.")

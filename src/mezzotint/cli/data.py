@@ -64,6 +64,25 @@ def export(
     shared.result({"folder": str(folder), "pictures": written}, as_json=as_json)
 
 
+@app.command(epilog="Example: mezzotint data frames videos/ frames/ --rate 8")
+def frames(
+    videos: Annotated[Path, typer.Argument(help="A folder of CLASS/NAME.mp4, or other formats.")],
+    folder: Annotated[Path, typer.Argument(help="Where the folders of frames go.")],
+    rate: Annotated[
+        float | None, typer.Option(min=0.01, help="Frames a second to keep; all by default.")
+    ] = None,
+    force: shared.Force = False,
+    as_json: shared.Json = False,
+) -> None:
+    """Write videos as folders of frames, for tokenizers of clips (needs mezzotint[video])."""
+    from mezzotint.data.videos import unpack
+
+    shared.fresh(folder, force=force)
+    counts = unpack(videos, folder, rate=rate)
+    found = {"folder": str(folder), "videos": len(counts), "frames": sum(counts.values())}
+    shared.result(found, as_json=as_json)
+
+
 @app.command(epilog="Example: mezzotint data build emoji --size 64")
 def build(
     name: Annotated[str, typer.Argument(help="Which set; there is one: emoji.")],

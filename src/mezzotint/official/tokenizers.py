@@ -9,7 +9,7 @@ from torch import Tensor
 from mezzotint.config import build
 from mezzotint.errors import ConfigError
 from mezzotint.kinds import kind_of
-from mezzotint.official import kl, kl_names, vq, vq_names
+from mezzotint.official import kl, kl_names, vitok, vitok2, vq, vq_names
 from mezzotint.official.kl import Reading
 from mezzotint.official.renames import State
 from mezzotint.stored import NetworkTokenizer
@@ -17,6 +17,7 @@ from mezzotint.stored import NetworkTokenizer
 READERS: Final[Mapping[str, Callable[[Path | str, Reading], NetworkTokenizer]]] = {
     "kl": kl.read_kl,
     "vq": vq.read_vq,
+    "vitok2": vitok2.read_vitok2,
 }
 """Who reads a release's file, by what `mezzotint convert --from` calls it."""
 
@@ -24,6 +25,8 @@ WRITERS: Final[Mapping[str, Callable[[Mapping[str, Tensor]], State]]] = {
     "kl": kl_names.LATENT_DIFFUSION.to_official,
     "vq": vq_names.LLAMAGEN.to_official,
     "maskgit-vq": vq_names.OPEN_MUSE.to_official,
+    "vitok": vitok.to_official,
+    "vitok2": vitok2.to_official,
 }
 """Who knows the official names, by the kind of the network; where there are several, the commonest:
 `kl_names` and `vq_names` have the others."""

@@ -5,13 +5,17 @@ Each is two files, `encoder.safetensors` and `decoder.safetensors`, whose tensor
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from mezzotint.digest import digest_of_file
 from mezzotint.errors import CheckpointError, ConfigError
-from mezzotint.official.renames import Renames, State
+from mezzotint.official.kl import AS_PUBLISHED, Reading
+from mezzotint.official.renames import Renames, State, read_file
+from mezzotint.stored import NetworkTokenizer, TokenizerModel
 from mezzotint.tokenizers.vitok2 import LETTERS, ViTok2Config
 from mezzotint.tokenizers.vitok_parts import MLP_RATIO, Half
 
@@ -40,6 +44,7 @@ RENAMES: Final = Renames(
         ("to_pixels.*", "pixels.*"),
     ),
 )
+FILES: Final = ("encoder.safetensors", "decoder.safetensors")
 _FUSED: Final = ".fc1."
 """A map to values and gates at once, in this order."""
 _HALF: Final = re.compile(r"(?P<letter>[A-Z]?)(?P<rest>(?:_?[wdhm]\d+(?:\.\d+)?)*)")
@@ -127,6 +132,29 @@ def _shape(state: Mapping[str, Tensor], half: str) -> Half:
     )
 
 
+def read_vitok2(path: Path | str, reading: Reading = AS_PUBLISHED) -> NetworkTokenizer:
+    """Read a release's autoencoder; saved to a folder, `tokenizer: {kind: stored}` names it.
+
+    Args:
+        path: the folder of `encoder.safetensors` and `decoder.safetensors`, or a file of both.
+        reading: scale, shift and size; its latents are of about unit size as they are.
+
+    Raises:
+        CheckpointError: a file cannot be read, or holds something else.
+    """
+    path = Path(path)
+    files = [path / name for name in FILES] if path.is_dir() else [path]
+    state: State = {}
+    for file in files:
+        state |= read_file(file)
+    shape = config_from_official(state)
+    scale = 1.0 if reading.scale is None else reading.scale
+    model = TokenizerModel(network=shape, size=reading.size, scale=scale, shift=reading.shift)
+    digests = {file.name: digest_of_file(file) for file in files}
+    origin = {"imported": path.name, "file_digests": digests}
+    return model.open({"model": model, "provenance": origin}, from_official(state), path)
+
+
 def from_official(state: Mapping[str, Tensor]) -> State:
     """Rename official tensors to ours, and split the fused map of the MLPs; strict."""
     split: State = {}
@@ -157,5 +185,6 @@ __all__ = [
     "config_from_official",
     "config_of_variant",
     "from_official",
+    "read_vitok2",
     "to_official",
 ]
