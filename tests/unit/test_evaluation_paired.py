@@ -169,6 +169,17 @@ def test_lpips_is_torchmetrics(pair):
     assert torch.allclose(ours(x[1:2], y[1:2]), ours(x, y)[1:2], rtol=1e-5, atol=0)
 
 
+def test_lpips_has_a_gradient_for_training(pair):
+    ours, _ = pair
+    generator = torch.Generator().manual_seed(5)
+    images, originals = torch.randint(0, 256, (2, 2, 3, 64, 64), generator=generator).byte()
+    moved = images.float().requires_grad_()
+    found = ours.distance(moved, originals.float())
+    torch.testing.assert_close(found.detach().double(), ours(images, originals), rtol=1e-4, atol=0)
+    found.sum().backward()
+    assert moved.grad.abs().sum() > 0
+
+
 def test_lpips_is_a_paired_metric(pair):
     ours, _ = pair
     y = images(3, 32)
