@@ -4,6 +4,7 @@ CLASS/NAME.mp4       ->       CLASS/NAME/000001.png, 000002.png, …
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,10 +41,9 @@ def unpack(videos: Path, folder: Path, *, rate: float | None = None) -> dict[str
 
 def _write(path: Path, folder: Path, rate: float | None) -> int:
     count = 0
-    for count, picture in enumerate(_frames(path, rate), 1):
-        replace_file(
-            folder / f"{count:06d}.png", lambda draft, p=picture: p.save(draft, format="PNG")
-        )
+    for picture in _frames(path, rate):
+        count += 1
+        replace_file(folder / f"{count:06d}.png", partial(picture.save, format="PNG"))
     if count == 0:
         raise DataError(f"{path}: no frame in it; remove it")
     return count
