@@ -32,8 +32,6 @@ def placed(data, pictures):
         return {**data, "inner": placed(data["inner"], pictures)}
     if data["kind"] == "torchvision" or (data["kind"] == "emoji" and data.get("size", 32) > 32):
         return {"kind": "folder", "path": str(pictures), "size": data["size"]}
-    if data.get("size", 32) != 32 and data["kind"] == "emoji":  # others must be built first
-        return {"kind": "folder", "path": str(pictures), "size": data["size"]}
     return {**data, "path": str(pictures)} if "path" in data else data
 
 
