@@ -178,3 +178,19 @@ def test_tokenizers_come_in_and_go_out_by_official_names(
     assert done.code == 0, done.err
     again = cli("convert", back, "--from", release, *settings, "--out", tmp_path / "2")
     assert again.code == 0, again.err
+
+
+def test_kl_autoencoders_go_out_by_diffusers_names_and_nothing_else_does(cli: Cli, model, tmp_path):
+    out = tmp_path / "d.safetensors"
+    done = cli("convert", tiny_kl(), "--to", "diffusers", "--out", out)
+    assert done.code == 0, done.err
+    assert "encoder.mid_block.attentions.0.to_q.weight" in load_file(out)
+    settings = ("-o", "size=8", "-o", "scale=1", "--to", "fp32")
+    again = cli("convert", out, "--from", "kl", *settings, "--out", tmp_path / "again")
+    assert again.code == 0, again.err
+    assert stored.load(tmp_path / "again").fingerprint == stored.load(tiny_kl()).fingerprint
+    for source in (tiny_vq(), model):
+        done = cli("convert", source, "--to", "diffusers", "--out", tmp_path / "x.safetensors")
+        assert done.code == 1
+        assert "diffusers' names" in done.err
+        assert not (tmp_path / "x.safetensors").exists()

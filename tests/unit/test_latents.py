@@ -11,8 +11,9 @@ from mezzotint import config
 from mezzotint.data.cache import check, open_cache, read_manifest
 from mezzotint.data.embedded import Digits
 from mezzotint.data.encode import Job, fill, finish, missing, start
-from mezzotint.data.latents import Latents
+from mezzotint.data.latents import Cached, Latents
 from mezzotint.data.loader import Batch
+from mezzotint.data.unlabelled import Bare, Unlabelled
 from mezzotint.errors import ConfigError, DataError, OutputError
 from mezzotint.evaluation.choices import trained_on
 from mezzotint.noise import SeededNoise
@@ -250,6 +251,21 @@ def test_a_cache_leads_to_the_pictures_it_was_made_of(tmp_path):
     assert why == ""
     assert training.pictures.digest == pictures.digest
     assert held_out is not None
+
+
+def test_a_cache_without_labels_is_a_cache_still(tmp_path):
+    folder = written(job(), tmp_path / "c")
+    data = Unlabelled(inner=Latents(path=folder))
+    assert data.train().classes == ()
+    assert data.tokenizer == Latents(path=folder).tokenizer
+    tokenizer = config.load("tokenizer", data.tokenizer).build()
+    assert isinstance(data.through(tokenizer), Cached)
+    pictures, digest = data.pictures()
+    assert isinstance(pictures, Unlabelled)
+    assert digest == Bare(images()).digest
+    with pytest.raises(ConfigError, match="no mirror images"):
+        data.mirror()
+    assert Unlabelled(inner=Digits()).pictures()[1] is None
 
 
 def test_a_classifier_wants_images(tmp_path):

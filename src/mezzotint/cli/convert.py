@@ -24,7 +24,7 @@ def convert(
     to: Annotated[
         str,
         typer.Option(
-            help="fp32; bf16: half the size; official: by official names; lit: a DiT as LiT."
+            help="fp32; bf16: half the size; official, diffusers: by their names; lit: DiT as LiT."
         ),
     ] = "bf16",
     release: Annotated[
@@ -134,6 +134,29 @@ def _exported(made: Any, out: Path, force: bool) -> Path:
     return out / checkpoint.WEIGHTS
 
 
+def _diffusers(made: Any, out: Path, force: bool) -> Path:
+    from mezzotint import checkpoint
+    from mezzotint.errors import ConfigError
+    from mezzotint.official import tokenizers
+    from mezzotint.stored import NetworkTokenizer
+
+    if not isinstance(made, NetworkTokenizer):
+        raise ConfigError("--to diffusers: only KL autoencoders have diffusers' names")
+    tensors = tokenizers.exported(made, diffusers=True)
+    _one_file(out, force=force)
+    checkpoint.write_tensors(out, tensors, {})
+    return out
+
+
+def _one_file(out: Path, *, force: bool) -> None:
+    """Refuse a place that is none for a file of tensors."""
+    from mezzotint.errors import ConfigError
+
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"--out {out}: official tensors are one file; expected NAME.safetensors")
+    shared.fresh_file(out, force=force)
+
+
 def _official(made: Any, out: Path, force: bool) -> Path:
     from mezzotint import checkpoint, releases
     from mezzotint.errors import ConfigError
@@ -141,15 +164,13 @@ def _official(made: Any, out: Path, force: bool) -> Path:
     from mezzotint.official import tokenizers
     from mezzotint.stored import NetworkTokenizer
 
-    if out.suffix != ".safetensors":
-        raise ConfigError(f"--out {out}: official tensors are one file; expected NAME.safetensors")
     if isinstance(made, NetworkTokenizer):
         tensors = tokenizers.exported(made)
     elif isinstance(made, Generator):
         tensors = releases.exported(made)
     else:
         raise ConfigError("--to official: only generators and tokenizers have official names")
-    shared.fresh_file(out, force=force)
+    _one_file(out, force=force)
     checkpoint.write_tensors(out, tensors, {})
     return out
 
@@ -158,5 +179,6 @@ FORMS: Final[Mapping[str, Write]] = {
     "fp32": _published("fp32"),
     "bf16": _published("bf16"),
     "official": _official,
+    "diffusers": _diffusers,
     LIT: _exported,
 }

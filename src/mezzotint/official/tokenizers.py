@@ -31,6 +31,12 @@ WRITERS: Final[Mapping[str, Callable[[Mapping[str, Tensor]], State]]] = {
 """Who knows the official names, by the kind of the network; where there are several, the commonest:
 `kl_names` and `vq_names` have the others."""
 
+_DIFFUSERS: Final[Mapping[str, Callable[[Mapping[str, Tensor]], State]]] = {
+    "kl": kl_names.DIFFUSERS.to_official,
+}
+DIFFUSERS: Final = "diffusers"
+"""What `mezzotint convert --to` calls the names of diffusers' AutoencoderKL."""
+
 
 def read(release: str, path: Path | str, settings: Mapping[str, Any]) -> NetworkTokenizer:
     """Read a release's file of a tokenizer.
@@ -47,16 +53,22 @@ def read(release: str, path: Path | str, settings: Mapping[str, Any]) -> Network
     return READERS[release](path, build(Reading, settings))
 
 
-def exported(made: NetworkTokenizer) -> State:
+def exported(made: NetworkTokenizer, *, diffusers: bool = False) -> State:
     """Return a tokenizer's tensors by their official names.
+
+    Args:
+        made: the tokenizer.
+        diffusers: by diffusers' names instead, which only KL autoencoders have.
 
     Raises:
         ConfigError: its network has no release.
     """
     kind = kind_of(type(made.model.network)) or ""
-    if kind not in WRITERS:
-        raise ConfigError(f"no official names for tokenizers of the kind {kind!r}")
-    return WRITERS[kind](made.network.state_dict())
+    writers = _DIFFUSERS if diffusers else WRITERS
+    if kind not in writers:
+        whose = "diffusers'" if diffusers else "official"
+        raise ConfigError(f"no {whose} names for tokenizers of the kind {kind!r}")
+    return writers[kind](made.network.state_dict())
 
 
-__all__ = ["READERS", "WRITERS", "exported", "read"]
+__all__ = ["DIFFUSERS", "READERS", "WRITERS", "exported", "read"]
