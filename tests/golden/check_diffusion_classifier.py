@@ -12,7 +12,7 @@ from mezzotint.classify.measures import Absolute, Bound, Huber, Measure, Squared
 from mezzotint.classify.pairs import Pairs
 from mezzotint.classify.schedules import Exhaustive, Official
 from mezzotint.classify.times import STEPS, Strided
-from mezzotint.diffusion.denoiser import NetworkDenoiser
+from mezzotint.diffusion.denoiser import Denoiser, NetworkDenoiser
 from mezzotint.diffusion.paths import DiscreteVP, LinearBetas, ScaledLinearBetas
 from mezzotint.diffusion.predictions import Eps, Leading, LearnedRange
 from mezzotint.official.dit import config_from_official, from_official
@@ -97,17 +97,22 @@ def classifier_adaptive(case: Case) -> None:
     trials = config["n_trials"]
     made = denoiser(case, chain(case), Leading(Eps()))
     stages = tuple(config["n_samples"]), tuple(config["to_keep"])
-    schedule = Official(*stages, trials, made.path.steps)
+    schedule = Official(*stages, trials, steps_of(made))
     candidates = Candidates(case.input("prompt_cond"), case.input("prompt_class"))
     draws = Recorded(case.input("noise"))
     evidence = Contest(made, candidates, schedule, LOSSES[config["loss"]], draws)(
         case.input("latents")
     )
-    index = (evidence.plan.t * made.path.steps).round().long() - 1
+    index = (evidence.plan.t * steps_of(made)).round().long() - 1
     for image in range(len(evidence)):
         compare(case, evidence, image, index, len(config["to_keep"]))
     case.expect("prediction_prompt", evidence.winners())
     case.expect("prediction", evidence.owner[evidence.winners()])
+
+
+def steps_of(made: Denoiser) -> int:
+    assert isinstance(made.path, DiscreteVP)
+    return made.path.steps
 
 
 def compare(case: Case, evidence: Evidence, image: int, index: Tensor, stages: int) -> None:
@@ -132,7 +137,7 @@ def compare(case: Case, evidence: Evidence, image: int, index: Tensor, stages: i
 def classifier_pairs(case: Case) -> None:
     config = case.config
     made = denoiser(case, chain(case), Leading(Eps()))
-    times = Strided(config["t_interval"], made.path.steps)
+    times = Strided(config["t_interval"], steps_of(made))
     pairs = Pairs(made, times=times, draws=Recorded(case.input("noise")))
     found = pairs(case.input("latents"), case.input("captions"))
     case.expect("errors", found.errors, atol=ERROR)

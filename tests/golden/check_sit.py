@@ -333,7 +333,7 @@ class Doubled:
     def __call__(self, x: Tensor, t: Tensor, y: Tensor) -> Estimate:
         half = len(x) // 2
         upper = self.guided(x[:half], t[:half], y[:half])
-        null = torch.full_like(y[:half], self.guided.null or 0)
+        null = torch.as_tensor(self.guided.null or 0).to(y).expand(half)
         lower = self.guided.inner(x[:half], t[:half], null)
 
         def both(field: str) -> Tensor:

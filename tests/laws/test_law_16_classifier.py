@@ -15,7 +15,7 @@ from mezzotint.classify.schedules import Exhaustive, Nested, Official, Race
 from mezzotint.classify.times import Even
 from mezzotint.diffusion.estimate import Estimate
 from mezzotint.diffusion.guidance import ClassifierFree
-from mezzotint.diffusion.paths import DiscreteVP, Linear
+from mezzotint.diffusion.paths import DiscreteVP, Linear, Path
 from mezzotint.noise import SeededNoise
 from tests.laws.models import PATHS
 
@@ -27,7 +27,7 @@ DEVIATION = 0.5
 class GaussianClasses:
     """The best denoiser of classes N(mean_k, s^2), in closed form; class K is their middle."""
 
-    path: object
+    path: Path
     means: Tensor
 
     def __call__(self, x: Tensor, t: Tensor, y: Tensor) -> Estimate:

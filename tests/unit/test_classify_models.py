@@ -1,6 +1,7 @@
 """The classifier over every backbone, guided and latent models, generators, and texts."""
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from mezzotint.tokenizers.base import Pixels
 
 SHAPE = {"channels": 3, "size": [8, 8], "num_classes": 3}
 DIT = {"kind": "dit", "depth": 1, "width": 16, "heads": 2, "patch": 4}
-NETWORKS = {
+NETWORKS: dict[str, tuple[dict[str, Any], Any]] = {
     "dit": (DIT, "eps"),
     "lit": (DIT | {"kind": "lit"}, "velocity"),
     "uvit": ({"kind": "uvit", "depth": 2, "width": 16, "heads": 2, "patch": 4}, "eps"),
@@ -52,7 +53,7 @@ def shaken(module: nn.Module) -> nn.Module:
 
 def model(kind: str, path: object = "discrete-vp") -> NetworkDenoiser:
     tree, prediction = NETWORKS[kind]
-    network = config.load("network", tree | SHAPE)
+    network = config.load("network", {**tree, **SHAPE})
     built = config.build(
         DiffusionConfig, {"network": network, "path": path, "prediction": prediction}
     ).build()
@@ -167,12 +168,12 @@ def test_classes_that_cannot_be_told_apart_are_refused():
 # texts -------------------------------------------------------------------------------------------
 
 
-def unet() -> nn.Module:
+def unet() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from diffusers import UNet2DConditionModel
 
-        made = UNet2DConditionModel(
+        made: Any = UNet2DConditionModel(
             sample_size=8,
             in_channels=4,
             out_channels=4,

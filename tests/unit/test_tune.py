@@ -10,7 +10,7 @@ from mezzotint import bench, config
 from mezzotint.drawing import Drawing, Turn
 from mezzotint.errors import ConfigError
 from mezzotint.sampling import Sampling
-from mezzotint.token_generator import MaskedSampling
+from mezzotint.token_sampling import MaskedSampling
 from mezzotint.tune import search as searching
 from mezzotint.tune.front import Budget, MaxLoss, dominates, front, goal_of, ranked
 from mezzotint.tune.log import Log, Look
