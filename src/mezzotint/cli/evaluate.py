@@ -1,6 +1,7 @@
 """`mezzotint evaluate`: how good samples are, under one protocol."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -124,8 +125,7 @@ def evaluate(
     _apart(out, statistics, samples, reference, training, held_out)
     of_draws = {"--steps": steps, "--guidance": guidance, "-o": settings, "--stitch": stitch}
     _belong("--model", model, of_draws | {"--balanced": balanced or None, "--seed": seed or None})
-    back = reconstruct is not None
-    _belong("--pairs", pairs or back or None, {"--lpips": lpips})
+    _belong("--pairs", pairs or reconstruct, {"--lpips": lpips})
     chosen = shared.device_of(device)
     choices = Choices(features, weights, None if judge == NO else judge, kernel, chosen)
     with ranks(chosen) as group, shared.Watching(talks=group.first) as watch:
@@ -139,19 +139,22 @@ def evaluate(
             real, ours = _given(str(samples), reference, reconstruct, size, choices)
             _prepare(out, group, force=force, go_on=False)
         check_pair(ours, real, allow_lossy=allow_lossy)
-        known, unseen = (_opened(x, size) if x else None for x in (training, held_out))
-        paired = _metrics(ours, real, count, lpips) if pairs or back else ()
-        evaluator = choices.evaluator(ours, real, count, known, unseen, group, watch)
-        if back:
-            evaluator = _apart_from_training(evaluator)
-        result = evaluator.report(ours, count, telling.title(ours, real), shared.command())
-        _write(result, out, evaluator, ours, paired, statistics, verdict=back, as_json=as_json)
+        paired = _metrics(ours, real, count, lpips) if pairs or reconstruct else ()
+        meter = choices.evaluator(ours, real, count, *_both(training, held_out, size), group, watch)
+        meter = _apart_from_training(meter) if reconstruct else meter
+        result = meter.report(ours, count, telling.title(ours, real), shared.command())
+        _write(result, out, meter, ours, paired, statistics, back=reconstruct, as_json=as_json)
+
+
+def _both(
+    known: str | None, unseen: str | None, size: int | None
+) -> "tuple[Source | None, Source | None]":
+    """Open training and held-out images, where they are named."""
+    return _opened(known, size) if known else None, _opened(unseen, size) if unseen else None
 
 
 def _apart_from_training(evaluator: "Evaluator") -> "Evaluator":
     """Return it without training images: what comes back is meant to be near them."""
-    from dataclasses import replace
-
     return replace(evaluator, training=None, held_out=None)
 
 
@@ -182,7 +185,7 @@ def _apart(out: Path, statistics: Path | None, *inputs: str | None) -> None:
 def _belong(owner: str, there: object, options: Mapping[str, Any]) -> None:
     """Refuse options that would do nothing without their owner; None is not given."""
     given = [name for name, value in options.items() if value is not None]
-    if given and there is None:
+    if given and not there:
         raise ConfigError(f"{given[0]}: only with {owner}; leave it out")
 
 
@@ -271,15 +274,13 @@ def _write(
     paired: "Sequence[PairedMetric]",
     statistics: Path | None,
     *,
-    verdict: bool,
+    back: object,
     as_json: bool,
 ) -> None:
     """Write the report, then the reference's statistics if they are wanted, and tell.
 
     Processes other than the first have no result and write nothing.
     """
-    from dataclasses import replace
-
     from mezzotint.evaluation.extract import Alone
     from mezzotint.evaluation.reconstruction import judged, with_pairs
     from mezzotint.evaluation.statistics import write_reference
@@ -290,7 +291,7 @@ def _write(
         real = evaluator.reference.pictures
         result = with_pairs(*result, ours.pictures, real, paired)
     report, pictures = result
-    report = judged(report) if verdict else report
+    report = judged(report) if back else report
     report.write(out, pictures)
     if statistics is not None:  # the other processes have left
         kept = write_reference(statistics, replace(evaluator, group=Alone()))
