@@ -1,7 +1,6 @@
 """`mezzotint evaluate`: how good samples are, under one protocol."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -124,7 +123,8 @@ def evaluate(
     _apart(out, statistics, samples, reference, training, held_out)
     of_draws = {"--steps": steps, "--guidance": guidance, "-o": settings, "--stitch": stitch}
     _belong("--model", model, of_draws | {"--balanced": balanced or None, "--seed": seed or None})
-    _belong("--pairs", pairs or reconstruct, {"--lpips": lpips})
+    back = reconstruct is not None
+    _belong("--pairs", pairs or back or None, {"--lpips": lpips})
     chosen = shared.device_of(device)
     choices = Choices(features, weights, None if judge == NO else judge, kernel, chosen)
     with ranks(chosen) as group, shared.Watching(talks=group.first) as watch:
@@ -172,7 +172,7 @@ def _apart(out: Path, statistics: Path | None, *inputs: str | None) -> None:
 def _belong(owner: str, there: object, options: Mapping[str, Any]) -> None:
     """Refuse options that would do nothing without their owner; None is not given."""
     given = [name for name, value in options.items() if value is not None]
-    if given and not there:
+    if given and there is None:
         raise ConfigError(f"{given[0]}: only with {owner}; leave it out")
 
 
@@ -271,13 +271,15 @@ def _write(
     paired: "Sequence[PairedMetric]",
     statistics: Path | None,
     *,
-    back: object,
+    verdict: bool,
     as_json: bool,
 ) -> None:
     """Write the report, then the reference's statistics if they are wanted, and tell.
 
     Processes other than the first have no result and write nothing.
     """
+    from dataclasses import replace
+
     from mezzotint.evaluation.extract import Alone
     from mezzotint.evaluation.reconstruction import judged, with_pairs
     from mezzotint.evaluation.statistics import write_reference
@@ -288,7 +290,7 @@ def _write(
         real = evaluator.reference.pictures
         result = with_pairs(*result, ours.pictures, real, paired)
     report, pictures = result
-    report = judged(report) if back else report
+    report = judged(report) if verdict else report
     report.write(out, pictures)
     if statistics is not None:  # the other processes have left
         kept = write_reference(statistics, replace(evaluator, group=Alone()))
