@@ -38,6 +38,7 @@ FORWARD = 2e-5
 STEP = 1e-5  # times max(1, |out|)
 CHAIN = 1e-5  # of the largest value of the chain
 EXACT = 1e-12
+TIME = 1e-4  # exp differs by a float32 step between processors; t = 999 makes that 6e-5 of an angle
 SCHEDULES: dict[str, Any] = {
     "linear": LinearBetas(),
     "squaredcos_cap_v2": CosineBetas(),
@@ -168,7 +169,7 @@ def mlp_and_attention(case: Case, block: Block, x: Tensor, modulated: Tensor) ->
 def dit_embedders(case: Case) -> None:
     for name in case.outputs("timestep_*"):
         _, kind, dim = name.split("_")
-        case.expect(name, time_features(case.input(f"t_{kind}").float(), int(dim)), atol=FORWARD)
+        case.expect(name, time_features(case.input(f"t_{kind}").float(), int(dim)), atol=TIME)
     for name in case.outputs("pos_embed_d*_g*"):
         width, side = (int(part[1:]) for part in name.removeprefix("pos_embed_").split("_"))
         table = grid_positions(width, (side, side), dtype=torch.float64)
@@ -610,7 +611,7 @@ def train_step(
     each.mean().backward()
     gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     for name, value in to_official(gradients).items():
-        case.expect(f"grad/{name}", value, atol=gradient)
+        case.expect(f"grad/{name}", value, atol=gradient, of_max=2e-5)  # see TIME
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0).step()
     after = {name: p.detach() for name, p in model.named_parameters()}

@@ -102,6 +102,7 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     ("prediction", "leading"): {"inner": "velocity"},
     ("data", "folder"): {"path": "pictures"},
     ("data", "clips"): {"path": "clips"},
+    ("data", "latents"): {"path": "latents"},
     ("data", "unlabelled"): {"inner": "digits"},
     ("data", "torchvision"): {"name": "CIFAR10", "root": "pictures"},
     ("data", "hugging-face"): {"name": "someone/pictures"},

@@ -131,9 +131,7 @@ def test_names_must_be_as_many_as_classes():
 
 def test_a_generator_is_not_taken_for_a_classifier_nor_the_reverse(tmp_path):
     made().save(tmp_path / "mine")
-    with pytest.raises(
-        CheckpointError, match=r"a classifier model, but a diffusion model .* emoji-dit"
-    ):
+    with pytest.raises(CheckpointError, match=r"a classifier model, but a diffusion .* emoji-dit"):
         generator.load(tmp_path / "mine")
     with pytest.raises(CheckpointError, match=r"emoji-dit: a diffusion model, .* emoji-judge"):
         classifier.load("emoji-dit")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 CPU: Final = torch.device("cpu").type
-_FEW: Final = 512  # tokens, whose pairs fit in memory
+_FEW: Final = 256  # tokens
 
 Kept = tuple[Float[Tensor, "..."], Float[Tensor, "..."]]
 """Keys and values of tokens, as one layer made them: (B, heads, N, depth of a head) both."""
@@ -50,8 +50,12 @@ class SelfAttention(nn.Module):
         b, n, d = tokens.shape
         qkv = self.qkv(tokens).view(b, n, 3, self.heads, d // self.heads)  # (B, N, 3, H, D/H)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, N, D/H) each
+        keys, values = joined(kept, (k, v))
         rate = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(q, *joined(kept, (k, v)), dropout_p=rate)
+        if rate:
+            mixed = functional.scaled_dot_product_attention(q, keys, values, dropout_p=rate)
+        else:
+            mixed = attend(q, keys, values)
         return self.proj(mixed.transpose(1, 2).reshape(b, n, d)), (k, v)
 
 
@@ -72,11 +76,12 @@ def attend(
 ) -> Float[Tensor, "b h n e"]:
     """Return softmax(q k^T / sqrt(d)) v, by the kernel that is fast where it runs.
 
-    Trained on a CPU, PyTorch's fused kernel takes 6 times as long as its formula for 64 tokens of
-    bfloat16, nearly all of it backward (measured on a Xeon with AMX; 0.086 s against 0.014 s).
+    Trained on a CPU in bfloat16, PyTorch's fused kernel takes 2 to 10 times as long as its formula
+    for up to 256 tokens, all of it backward; in float32 it is the faster one (measured on a Xeon
+    with AMX, torch 2.14: docs/performance.md).
     """
-    plain = q.requires_grad and q.device.type == CPU and k.shape[2] <= _FEW
-    if not plain:
+    plain = q.requires_grad and q.device.type == CPU and q.dtype == torch.bfloat16
+    if not plain or k.shape[2] > _FEW:
         return functional.scaled_dot_product_attention(q, k, v)
     weights = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)
     return weights.softmax(3, dtype=torch.float32).to(v.dtype) @ v
