@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy, pad
 from mezzotint import checkpoint, config
 from mezzotint.card import cost
 from mezzotint.config import Config, part
-from mezzotint.data.images import Data, Images
+from mezzotint.data.images import Images, held_out_of
 from mezzotint.digest import digest_of_model
 from mezzotint.errors import ConfigError, DataError
 from mezzotint.networks.classifier import (
@@ -172,11 +172,7 @@ class Classifier:
         Raises:
             ConfigError: the tree does not tell on which data it was trained.
         """
-        recipe = config.dump(self.tree).get("provenance", {}).get("recipe", {})
-        data = config.load_at("provenance.recipe.data", "data", recipe.get("data"))
-        if not isinstance(data, Data):
-            raise ConfigError("provenance.recipe.data: missing, so there are no held-out images")
-        images = data.held_out()
+        images = held_out_of(self.tree)
         table = Confusion.of(self, images, torch.arange(len(images)))
         return replace(self, tree={**self.tree, "held_out": table.tree() | self.cost()})
 

@@ -22,11 +22,10 @@ from mezzotint import checkpoint, config
 from mezzotint.card import cost
 from mezzotint.classifier import BLOCK
 from mezzotint.config import Config, part
-from mezzotint.data.images import Data, Images
+from mezzotint.data.images import Images, held_out_of
 from mezzotint.diffusion.critics import NoisyCritic
 from mezzotint.diffusion.paths import DiscreteVP, Path
 from mezzotint.digest import digest_of_model
-from mezzotint.errors import ConfigError
 from mezzotint.networks.adm_classifier import ADMClassifierConfig
 from mezzotint.networks.classifier import ClassifierNetworkConfig
 from mezzotint.noise import SeededNoise, mix
@@ -204,11 +203,7 @@ class NoisyClassifier:
         Raises:
             ConfigError: the tree does not tell on which data it was trained.
         """
-        recipe = config.dump(self.tree).get("provenance", {}).get("recipe", {})
-        data = config.load_at("provenance.recipe.data", "data", recipe.get("data"))
-        if not isinstance(data, Data):
-            raise ConfigError("provenance.recipe.data: missing, so there are no held-out images")
-        images = data.held_out()
+        images = held_out_of(self.tree)
         found = self.looked(images, torch.arange(len(images)))
         return replace(self, tree={**self.tree, "by_noise": found | self.cost()})
 

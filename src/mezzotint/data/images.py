@@ -14,7 +14,9 @@ import torch
 from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
+from mezzotint import config
 from mezzotint.config import Config
+from mezzotint.errors import ConfigError
 from mezzotint.tokenizers.base import Tokenizer
 
 Mirror = Callable[[Tensor, Tensor], Tensor]
@@ -160,6 +162,22 @@ def digest_of(
     return content.hexdigest()
 
 
+def held_out_of(tree: Mapping[str, Any]) -> Images:
+    """Return the held-out images of the data that a model was trained on.
+
+    Args:
+        tree: of the model's config, with its provenance.
+
+    Raises:
+        ConfigError: the tree does not tell on which data it was trained.
+    """
+    recipe = config.dump(tree).get("provenance", {}).get("recipe", {})
+    data = config.load_at("provenance.recipe.data", "data", recipe.get("data"))
+    if not isinstance(data, Data):
+        raise ConfigError("provenance.recipe.data: missing, so there are no held-out images")
+    return data.held_out()
+
+
 __all__ = [
     "IN_MEMORY_BYTES",
     "Data",
@@ -168,6 +186,7 @@ __all__ = [
     "Labelling",
     "Mirror",
     "digest_of",
+    "held_out_of",
     "mirrored",
     "spread",
 ]
