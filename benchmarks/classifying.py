@@ -1,7 +1,7 @@
 """The tables of docs/classify.md: a generator as a classifier, on held-out images.
 
-    python benchmarks/classifying.py digits --model runs/digits-dit            # goes on
-    python benchmarks/classifying.py digits --model runs/digits-dit --write    # into docs/
+    python benchmarks/classifying.py digits --model digits-dit            # goes on
+    python benchmarks/classifying.py digits --model digits-dit --write    # into docs/
     python benchmarks/classifying.py emoji --model emoji-dit-tiny --count 200 --write
 
 Every fourth image is set aside: on these the temperature and the learned times are fitted, and all
