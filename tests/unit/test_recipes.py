@@ -1,5 +1,7 @@
 """Recipes: every one that ships resolves, and each mistake is one line with its dotted path."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -140,3 +142,9 @@ def test_precision_follows_the_processor(monkeypatch):
     assert resolved("train.precision=auto").train.autocast(CPU) is None
     assert resolved("train.precision=bf16").train.autocast(CPU) == torch.bfloat16
     assert resolved("train.precision=float32").train.autocast(CPU) is None
+
+
+@pytest.mark.parametrize("name", recipe.shipped())
+def test_every_recipe_stands_in_the_page_of_recipes(name):
+    page = Path(__file__).parents[2] / "docs" / "recipes.md"
+    assert f"`{name}`" in page.read_text("utf-8")
