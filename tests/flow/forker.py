@@ -5,7 +5,7 @@ A line is JSON and names a folder. What is done to the run:
     after: s                 it is killed after s seconds
     call: n                  it is killed before its n-th flush, rename or removal of a file: saving
     ask: number, once: file  it is sent a signal, once a file is in its folder
-    hang: true               it hangs after its first step, and is sent the signal again until it leaves
+    hang: true               it hangs after its first step; the signal comes until it leaves
 
 The answer is a line: done, stopped, killed or failed.
 """
