@@ -9,7 +9,7 @@ benchmarks/results. Guidance is swept at GUIDED steps, which the table says.
 
 import argparse
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
