@@ -29,6 +29,8 @@ STOPPED = 3
 
 def serve() -> None:
     """Answer every line of the standard input."""
+    # A shell lets its background jobs ignore Ctrl-C, and so would the runs.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     tiny.tiny(Path(os.devnull), *SETTINGS)  # what is imported late is imported now
     for line in sys.stdin:
