@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mezzotint.diffusion.ode import Field, State, fit, moved, stages
+from mezzotint.diffusion.estimate import fit
+from mezzotint.diffusion.ode import Field, State, moved, stages
 from mezzotint.errors import NumericError
 
 

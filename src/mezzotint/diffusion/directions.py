@@ -15,17 +15,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mezzotint.config import part
+from mezzotint.diffusion.estimate import fit
 from mezzotint.diffusion.spaces import ImageSpace, NoiseSpace, Space, VelocitySpace
 
 
 def norm(value: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
     """Return the length of each row, shaped to broadcast with it."""
-    return value.flatten(1).norm(dim=1).view(-1, *(1,) * (value.dim() - 1))
+    return fit(value.flatten(1).norm(dim=1), value)
 
 
 def dot(a: Float[Tensor, "b ..."], b: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
     """Return the inner product of each pair of rows, shaped to broadcast with them."""
-    return (a * b).flatten(1).sum(1).view(-1, *(1,) * (a.dim() - 1))
+    return fit((a * b).flatten(1).sum(1), a)
 
 
 @runtime_checkable

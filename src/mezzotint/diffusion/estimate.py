@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
@@ -28,3 +28,9 @@ class Estimate:
         mix = None if self.var_mix is None else change(self.var_mix)
         push = None if self.push is None else change(self.push)
         return Estimate(change(self.x0), change(self.eps), mix, push)
+
+
+def fit(row: Shaped[Tensor, "b"], like: Float[Tensor, "b ..."]) -> Shaped[Tensor, "b ..."]:
+    """Return one value a row, broadcast with `like`; numbers in its dtype."""
+    shaped = row.view(-1, *(1,) * (like.dim() - 1)).to(like.device)
+    return shaped.to(like.dtype) if row.is_floating_point() else shaped

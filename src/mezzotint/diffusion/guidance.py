@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mezzotint.diffusion.denoiser import Denoiser
 from mezzotint.diffusion.directions import Direction, Plain
-from mezzotint.diffusion.estimate import Estimate
+from mezzotint.diffusion.estimate import Estimate, fit
 from mezzotint.diffusion.mixture import Mixture
 from mezzotint.diffusion.paths import Path
 from mezzotint.diffusion.predictions import Velocity
@@ -182,7 +182,7 @@ class Added:
             if bool((weight == 0).all()):
                 continue
             found = reference(x, t, y)
-            weight = weight.view(-1, *(1,) * (x.dim() - 1)).to(x.device, x.dtype)
+            weight = fit(weight, x)
             x0, eps = x0 + weight * (own.x0 - found.x0), eps + weight * (own.eps - found.eps)
         return replace(own, x0=x0, eps=eps)
 
@@ -233,7 +233,7 @@ class Resting:
         self, x: Float[Tensor, "b ..."], t: Float[Tensor, "b"], y: Shaped[Tensor, "b ..."]
     ) -> Estimate:
         """Estimate, or stand still; where all rows rest the inner denoiser is not asked."""
-        rests = (t > self.above).to(x.device).view(-1, *(1,) * (x.dim() - 1))
+        rests = fit(t > self.above, x)
         still = Velocity().estimate(torch.zeros_like(x), x, self.path.at(t, x))
         if bool(rests.all()):
             return still

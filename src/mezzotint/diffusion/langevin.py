@@ -17,12 +17,12 @@ from pydantic import Field
 from torch import Tensor
 
 from mezzotint.diffusion.critics import Critic
+from mezzotint.diffusion.estimate import fit
 from mezzotint.diffusion.strides import (
     MeanAbs,
     Plain,
     Restart,
     Stride,
-    broadcast,
     magnitude,
 )
 from mezzotint.errors import NumericError
@@ -175,7 +175,7 @@ class Langevin:
             after = self._bounded(h + self.stride(direction, step))
             if self.restart is not None and self.restart.due(step):
                 after, e1 = self.restart.draw(h, noise)
-            after = torch.where(broadcast(resting, h), h, after)
+            after = torch.where(fit(resting, h), h, after)
             yield Link(step, h, pull, push, log_prob, after)
             if resting.all():
                 return
@@ -196,7 +196,7 @@ class Langevin:
         push: Float[Tensor, "b ..."],
         noise: Noise,
     ) -> Float[Tensor, "b ..."]:
-        direction = broadcast(e1, pull) * pull + self.weights.condition * push
+        direction = fit(e1, pull) * pull + self.weights.condition * push
         if self.weights.noise > 0:
             direction = direction + self.weights.noise * noise(pull)
         return direction

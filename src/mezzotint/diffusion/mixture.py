@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mezzotint.diffusion.directions import Direction, Plain
-from mezzotint.diffusion.estimate import Estimate
+from mezzotint.diffusion.estimate import Estimate, fit
 from mezzotint.diffusion.paths import Path
 
 
@@ -63,8 +63,8 @@ class Mixture:
         """
         x, t, path = around
         there = rows.to(x.device)
-        weight = scale.view(-1, *(1,) * (x.dim() - 1)).to(x.device, x.dtype)
         own = Estimate(conditional.x0[there], conditional.eps[there])
+        weight = fit(scale, own.x0)
         space = self.direction.space
         if space is None:
             x0 = self._guided(own.x0, reference.x0, weight, t[rows])

@@ -12,8 +12,10 @@ from itertools import pairwise
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
+
+from mezzotint.diffusion.estimate import fit
 
 State = tuple[Tensor, ...]
 Field = Callable[[Float[Tensor, "b"], State], State]
@@ -77,12 +79,6 @@ class RK4:
     nodes: ClassVar[tuple[float, ...]] = (1 / 3, 2 / 3, 1.0)
     rows: ClassVar[tuple[tuple[float, ...], ...]] = ((1 / 3,), (-1 / 3, 1.0), (1.0, -1.0, 1.0))
     weights: ClassVar[tuple[float, ...]] = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
-
-
-def fit(row: Shaped[Tensor, "b"], like: Float[Tensor, "b ..."]) -> Shaped[Tensor, "b ..."]:
-    """Return one value a row, broadcast with `like`; numbers in its dtype."""
-    shaped = row.view(-1, *(1,) * (like.dim() - 1)).to(like.device)
-    return shaped.to(like.dtype) if row.is_floating_point() else shaped
 
 
 def moved(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mezzotint.diffusion.critics import Critic, finite, gradient
 from mezzotint.diffusion.denoiser import Denoiser
-from mezzotint.diffusion.estimate import Estimate
+from mezzotint.diffusion.estimate import Estimate, fit
 from mezzotint.diffusion.paths import Path
 from mezzotint.diffusion.scales import Scale, scale_of
 
@@ -136,9 +136,9 @@ class Steered:
         if len(rows) == 0:
             return self.inner(x, t, y)
         estimate, found = self.look(self.inner, self.critic, x, t, y, rows)
-        weight = scale[rows].view(-1, *(1,) * (x.dim() - 1)).to(x.device, x.dtype)
+        found = found.to(x.dtype)
         push = torch.zeros_like(x) if estimate.push is None else estimate.push.clone()
-        push[rows.to(x.device)] += weight * found.to(x.dtype)
+        push[rows.to(x.device)] += fit(scale[rows], found) * found
         return replace(estimate, push=push)
 
 

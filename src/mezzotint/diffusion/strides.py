@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from mezzotint.diffusion.estimate import fit
 from mezzotint.noise import Noise
 
 
@@ -55,7 +56,7 @@ class MeanAbs:
         """Return the move of step number `step`; a direction of zeros stays one."""
         size = self.first + (self.last - self.first) * step / self.over
         mean = magnitude(direction)
-        return direction * broadcast(torch.where(mean > 0, size / mean, 0.0), direction)
+        return direction * fit(torch.where(mean > 0, size / mean, 0.0), direction)
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,4 @@ def magnitude(x: Float[Tensor, "b ..."]) -> Float[Tensor, "b"]:
     return x.flatten(1).abs().mean(1)
 
 
-def broadcast(row: Shaped[Tensor, "b"], like: Float[Tensor, "b ..."]) -> Shaped[Tensor, "b ..."]:
-    """Return a number a row, shaped so that it meets every element of its row."""
-    return row.view(-1, *(1,) * (like.dim() - 1))
-
-
-__all__ = ["MeanAbs", "Plain", "Restart", "Stride", "broadcast", "magnitude"]
+__all__ = ["MeanAbs", "Plain", "Restart", "Stride", "magnitude"]

@@ -21,6 +21,8 @@ from mezzotint.config import Config
 from mezzotint.data.images import mirrored
 from mezzotint.data.loader import Batch
 from mezzotint.diffusion.conditions import middle
+from mezzotint.diffusion.estimate import fit
+from mezzotint.diffusion.strides import magnitude
 from mezzotint.networks.classifier import ClassifierNetwork
 from mezzotint.networks.players import Played
 from mezzotint.noise import Noise, SeededNoise
@@ -94,8 +96,7 @@ def shaken(x: Float[Tensor, "b ..."], share: float, noise: Noise) -> Float[Tenso
     """Return x with noise whose deviation is a share of each row's mean magnitude."""
     if share == 0:
         return x
-    deviation = share * x.flatten(1).abs().mean(1)
-    return x + deviation.view(-1, *(1,) * (x.dim() - 1)) * noise(x)
+    return x + fit(share * magnitude(x), x) * noise(x)
 
 
 @dataclass(frozen=True)
