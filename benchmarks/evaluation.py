@@ -11,6 +11,7 @@ import argparse
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,8 @@ def draws_of(name: str, row: Row, seed: int, root: Path, batch: int) -> Draws:
     return Draws(made, name, row.folder(root, seed) / "samples", COUNT, seed, batch, shares)
 
 
-def draw(name: str, row: Row, seed: int, root: Path, batch: int) -> Path:
+def draw(draws: Draws) -> Path:
     """Draw what is missing of a row."""
-    draws = draws_of(name, row, seed, root, batch)
     draws.open()
     for _ in draws.draw():
         pass
@@ -84,15 +84,15 @@ def training_of(name: str, made: Mapping[str, Any]) -> Source:
     return training
 
 
-def measure(name: str, row: Row, seed: int, root: Path, batch: int) -> dict[str, Any]:
+def measure(name: str, row: Row, draws: Draws, root: Path) -> dict[str, Any]:
     """Draw and measure; return what the table and the plots show."""
-    samples = open_source(str(draw(name, row, seed, root, batch)))
+    samples = open_source(str(draw(draws)))
     evaluator = Choices(cache=root / "features").evaluator(samples, training_of(name, samples.made))
-    title = f"{name}, {row.kind} {row.value:g}, seeds from {seed}"
+    title = f"{name}, {row.kind} {row.value:g}, seeds from {draws.seed}"
     result = evaluator.report(samples, title=title, command=f"benchmarks/evaluation.py {name}")
     assert result is not None
     report = result[0]
-    report.write(row.folder(root, seed), result[1])
+    report.write(row.folder(root, draws.seed), result[1])
     found = {score.name: score.value for score in report.scores}
     if report.memorisation is not None:
         found["memorised"] = report.memorisation.share
@@ -117,25 +117,27 @@ class Kept:
     root: Path
     batch: int
 
+    @cached_property
+    def draws(self) -> Draws:
+        return draws_of(self.name, self.row, self.seed, self.root, self.batch)
+
     @property
     def of(self) -> dict[str, Any]:
         """All that the figures depend on."""
-        return config.dump(self.draws().manifest())
+        return config.dump(self.draws.manifest())
 
     @property
     def place(self) -> str:
         return f"evaluation/{self.name}/{self.row.folder(Path(), self.seed)}"
 
-    def draws(self) -> Draws:
-        return draws_of(self.name, self.row, self.seed, self.root, self.batch)
-
     def there(self) -> bool:
         """Tell whether nothing need be drawn any more."""
-        return known(self.place, self.of) is not None or not self.draws().missing()
+        return known(self.place, self.of) is not None or not self.draws.missing()
 
     def figures(self) -> dict[str, Any]:
-        parts = (self.name, self.row, self.seed, self.root, self.batch)
-        return kept(self.place, self.of, lambda: measure(*parts))
+        return kept(
+            self.place, self.of, lambda: measure(self.name, self.row, self.draws, self.root)
+        )
 
 
 def table(found: Mapping[Row, Sequence[Mapping[str, Any]]]) -> str:
@@ -199,8 +201,9 @@ def main() -> None:
     rows = [row for row in ROWS if asked.only in {None, row.kind}]
     if asked.draw:
         for row, seed in product(rows, SEEDS):
-            if not Kept(asked.model, row, seed, root, asked.batch).there():
-                print(draw(asked.model, row, seed, root, asked.batch), flush=True)
+            each = Kept(asked.model, row, seed, root, asked.batch)
+            if not each.there():
+                print(draw(each.draws), flush=True)
         return
     found: dict[Row, list[dict[str, Any]]] = {}
     for row in rows:

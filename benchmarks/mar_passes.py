@@ -8,13 +8,10 @@ two stages reveals 5 and 6 more. Weights are random; times are process times, me
 
 import argparse
 import json
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from costs import counted, timed
 
 from mezzotint.masked.plan import Masked
 from mezzotint.networks.mar import MAR, MARConfig
@@ -40,22 +37,6 @@ def predicted(config: MARConfig, entering: int, known: int, asked: int, total: i
     (width, depth, _), (narrow, layers, _) = config.encoder, config.decoder
     between = width * narrow * entering
     return stack(width, depth, entering, known) + between + stack(narrow, layers, asked, total)
-
-
-def counted(work: Callable[[], object]) -> int:
-    """Return the multiply-adds of a call; spelt out, the products of attention are counted."""
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        work()
-    return int(counter.get_total_flops()) // 2
-
-
-def timed(work: Callable[[], object], rounds: int) -> float:
-    found = []
-    for _ in range(rounds):
-        started = time.process_time()
-        work()
-        found.append(time.process_time() - started)
-    return statistics.median(found)
 
 
 @torch.inference_mode()

@@ -13,14 +13,12 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from costs import counted, timed
 
 from mezzotint import config, load
 from mezzotint.masked.plan import Masked, Plan, Reveal, single
@@ -40,24 +38,6 @@ SIZES: Final = {
 FULL: Final = (4, 8, 12, 16, 24, 32, 48, 64)
 LIGHT: Final = ((8, 0), (16, 0), (16, 8), (24, 0), (32, 0), (32, 16))
 SEEDS: Final = (0, 100_000)
-
-
-def counted(work: Callable[[], object]) -> float:
-    """Return the multiply-adds of a call; spelt out, so that attention's products are counted."""
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        work()
-    return counter.get_total_flops() / 2
-
-
-def timed(work: Callable[[], object], rounds: int) -> float:
-    """Return the median of a call's process time, in seconds, after one that is not counted."""
-    work()
-    found = []
-    for _ in range(rounds):
-        started = time.process_time()
-        work()
-        found.append(time.process_time() - started)
-    return statistics.median(found)
 
 
 def passes(network: TokenTransformer, batch: int, count: int) -> tuple[Callable[[], object], ...]:
