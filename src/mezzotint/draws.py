@@ -75,7 +75,7 @@ class Draws:
         path = self.folder / MANIFEST
         wanted = config.dump(self.manifest())
         if path.exists():
-            held = config.read(path)
+            held = self._filled(config.read(path))
             keys = sorted(k for k in wanted if k != "count" and held.get(k) != wanted[k])
             if keys:
                 raise ConfigError(
@@ -88,6 +88,15 @@ class Draws:
         remove_drafts(self.folder)
         config.write_json(path, wanted)
         return self.count - self.missing()
+
+    def _filled(self, held: dict[str, Any]) -> dict[str, Any]:
+        """Return a manifest with the defaults of settings that its sampling did not have yet."""
+        now = self.generator.sampling
+        tree = {k: v for k, v in held.get("sampling", {}).items() if k != "kind"}
+        try:
+            return {**held, "sampling": config.dump(config.build(type(now), tree))}
+        except ConfigError:
+            return held
 
     def missing(self, *, rank: int = 0, ranks: int = 1) -> int:
         """Return how many images of this rank's shards are not there yet."""

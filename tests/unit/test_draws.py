@@ -1,5 +1,6 @@
 """Samples in shards: classes by their shares, the same images however they were drawn."""
 
+import json
 from itertools import pairwise
 
 import pytest
@@ -77,6 +78,21 @@ def test_other_samples_and_other_things_are_left_alone(generator, tmp_path):
     (tmp_path / "mine" / "thesis.txt").write_text("")
     with pytest.raises(OutputError, match="holds something else"):
         Draws(generator, "tiny", tmp_path / "mine", 10).open()
+
+
+def test_a_folder_of_a_version_without_a_setting_goes_on(generator, tmp_path):
+    draws = Draws(generator, "tiny", tmp_path, 10)
+    drawn(draws)
+    manifest = tmp_path / "manifest.json"
+    held = json.loads(manifest.read_text())
+    del held["sampling"]["direction"], held["sampling"]["channels"]
+    manifest.write_text(json.dumps(held))
+    assert draws.open() == 10
+    assert "direction" in json.loads(manifest.read_text())["sampling"]
+    held["sampling"]["steps"] += 1
+    manifest.write_text(json.dumps(held))
+    with pytest.raises(ConfigError, match="made with another sampling"):
+        draws.open()
 
 
 def test_ranks_share_the_shards(generator, tmp_path):
