@@ -2,6 +2,7 @@
 
     python benchmarks/guidance_study.py            # draws and measures what is missing; goes on
     python benchmarks/guidance_study.py --write    # and puts table and curves into docs/
+    python benchmarks/guidance_study.py --bf16 --count 2000 --steps 10 --write
 
 emoji-dit: alone, with classifier-free guidance, with it in an interval of noise, and guided away
 from emoji-dit-tiny; two seeds. Forwards are those of an image, autoguidance's tiny ones apart.
@@ -9,10 +10,12 @@ from emoji-dit-tiny; two seeds. Forwards are those of an image, autoguidance's t
 
 import argparse
 from collections.abc import Callable, Mapping
-from functools import cache
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from kept import kept
 from pages import cell, markdown, put
 from steering import Panel, mean_of
@@ -38,63 +41,87 @@ LOW, HIGH = 0.16, 0.62
 Curves = list[tuple[str, list[dict[str, float]]]]
 
 
-@cache
-def model(steps: int) -> Generator:
-    return mezzotint.load(MODEL).with_sampling(steps=steps, guidance=Constant(1.0))
+PRECISION = {True: torch.bfloat16, False: None}
 
 
-def plain(scale: float, steps: int) -> Generator:
-    return model(steps).with_sampling(guidance=Constant(scale))
+@dataclass(frozen=True)
+class Study:
+    """What all cells of the table have in common.
+
+    Args:
+        count: images of a cell, and of the real ones that it is compared with.
+        steps: of the sampler.
+        bf16: compute in bfloat16.
+    """
+
+    count: int
+    steps: int
+    bf16: bool
+
+    def loaded(self, name: str) -> Generator:
+        return mezzotint.load(name).to("cpu", autocast=PRECISION[self.bf16])
+
+    @cached_property
+    def model(self) -> Generator:
+        return self.loaded(MODEL).with_sampling(steps=self.steps, guidance=Constant(1.0))
+
+    @cached_property
+    def weaker(self) -> Generator:
+        return self.loaded(WEAKER)
+
+    @cached_property
+    def panel(self) -> Panel:
+        tree = config.dump(self.model.tree)["provenance"]["recipe"]["data"]
+        data: Data = config.load("data", tree)
+        return Panel(classifier.load(JUDGE), data.train(), max(64, self.count))
+
+    def figures(self, arm: str, made: Generator, scale: float, seed: int) -> dict[str, Any]:
+        """Return what is kept of a cell, or draw and measure it."""
+        of = {
+            "model": made.digest,
+            "weaker": self.weaker.digest,
+            "sampling": config.dump(made.sampling),
+            "arm": arm,
+            "scale": scale,
+            "count": self.count,
+            "bf16": self.bf16,
+            "seed": seed,
+        }
+        place = f"guidance/{arm.replace(' ', '-')}-{scale:g}-{seed}"
+        return kept(place, of, lambda: self.panel.figures(made, self.count, seed))
 
 
-def interval(scale: float, steps: int) -> Generator:
-    return model(steps).with_sampling(guidance=Interval(scale, LOW, HIGH))
+def plain(study: Study, scale: float) -> Generator:
+    return study.model.with_sampling(guidance=Constant(scale))
 
 
-def away(scale: float, steps: int) -> Generator:
-    return autoguided(model(steps), mezzotint.load(WEAKER), scale)
+def interval(study: Study, scale: float) -> Generator:
+    return study.model.with_sampling(guidance=Interval(scale, LOW, HIGH))
 
 
-ARMS: Mapping[str, Callable[[float, int], Generator]] = {
+def away(study: Study, scale: float) -> Generator:
+    return autoguided(study.model, study.weaker, scale)
+
+
+ARMS: Mapping[str, Callable[[Study, float], Generator]] = {
     "classifier-free": plain,
     "in an interval": interval,
     "autoguidance": away,
 }
 
 
-@cache
-def panel(count: int) -> Panel:
-    tree = config.dump(mezzotint.load(MODEL).tree)["provenance"]["recipe"]["data"]
-    data: Data = config.load("data", tree)
-    return Panel(classifier.load(JUDGE), data.train(), max(64, count))
-
-
-def figures(arm: str, made: Generator, scale: float, count: int, seed: int) -> dict[str, Any]:
-    """Return what is kept of a cell, or draw and measure it."""
-    of = {
-        "model": made.digest,
-        "sampling": config.dump(made.sampling),
-        "arm": arm,
-        "scale": scale,
-        "count": count,
-        "seed": seed,
-    }
-    place = f"guidance/{arm.replace(' ', '-')}-{scale:g}-{seed}"
-    return kept(place, of, lambda: panel(count).figures(made, count, seed))
-
-
-def study(count: int, steps: int) -> tuple[list[list[str]], Curves]:
+def measured(study: Study) -> tuple[list[list[str]], Curves]:
     """Return the table, and the figures of each arm, scale by scale."""
     names = ("fd", "precision", "recall", "accuracy")
     table = [["guidance", "scale", "FD-emoji", "precision", "recall", "accuracy"]]
-    none = [figures("none", model(steps), 1.0, count, seed) for seed in SEEDS]
+    none = [study.figures("none", study.model, 1.0, seed) for seed in SEEDS]
     table.append(["none", "1", *(cell(mean_of(none, name)) for name in names)])
     curves: Curves = []
     for arm, make in ARMS.items():
         points: list[dict[str, float]] = []
         for scale in SCALES:
-            made = make(scale, steps)
-            found = [figures(arm, made, scale, count, seed) for seed in SEEDS]
+            made = make(study, scale)
+            found = [study.figures(arm, made, scale, seed) for seed in SEEDS]
             print(arm, scale, found, flush=True)
             table.append([arm, f"{scale:g}", *(cell(mean_of(found, name)) for name in names)])
             points.append({name: sum(mean_of(found, name)) / len(found) for name in names})
@@ -118,10 +145,13 @@ def main() -> None:
     )
     ask.add_argument("--count", type=int, default=5_000)
     ask.add_argument("--steps", type=int, default=20)
+    ask.add_argument("--bf16", action="store_true", help="compute in bfloat16")
     ask.add_argument("--write", action="store_true")
     given = ask.parse_args()
-    table, curves = study(given.count, given.steps)
-    text = markdown(table)
+    table, curves = measured(Study(given.count, given.steps, given.bf16))
+    how = {True: ", bf16", False: ""}[given.bf16]
+    told = f"\n{given.count:,} images a seed, {given.steps} steps{how}; ± is half the difference.\n"
+    text = markdown(table) + told
     print(text)
     if given.write:
         put(PAGE, "guidance-study", text)

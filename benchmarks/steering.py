@@ -12,6 +12,7 @@ from mezzotint.classifier import Classifier
 from mezzotint.data.images import Images, spread
 from mezzotint.diffusion.critics import Critic
 from mezzotint.diffusion.paths import Path
+from mezzotint.draws import apportioned
 from mezzotint.evaluation.frechet import frechet_rows
 from mezzotint.evaluation.neighbours import precision_recall
 from mezzotint.generator import Generator
@@ -40,8 +41,9 @@ class Panel:
         return torch.cat([self.judge.features(self.real.read(part)) for part in rows.split(256)])
 
     def figures(self, made: Generator, count: int, seed: int) -> dict[str, float]:
-        """Draw `count` images, class k mod K, and return accuracy, FD, precision and recall."""
-        labels = [k % len(made.classes) for k in range(count)]
+        """Draw `count` images with the classes' real shares; return what the judge says of them."""
+        real = torch.bincount(self.real.labels, minlength=len(self.real.classes)).tolist()
+        labels = apportioned([real[self.real.classes.index(k)] for k in made.classes], count)
         names = [self.judge.classes.index(name) for name in made.classes]
         features, right = [], []
         done = 0
