@@ -9,6 +9,7 @@ from mezzotint.diffusion.paths import ContinuousVP, Cosine, DiscreteVP, Linear
 from mezzotint.diffusion.predictions import (
     X0,
     Eps,
+    FixedRange,
     Leading,
     LearnedRange,
     Score,
@@ -103,3 +104,35 @@ def test_the_bound_is_zero_for_the_true_posterior_and_teaches_the_variance_alone
     assert off.grad is not None
     assert off.grad[:, :4].abs().max() == 0
     assert off.grad[:, 4:].abs().min() > 0
+
+
+@pytest.mark.parametrize("mix", [0.0, 1.0])
+def test_a_fixed_variance_of_the_last_step_is_that_of_the_step_before(mix):
+    chain = DiscreteVP()
+    for index in (0, 1):
+        case = truth(chain, (index + 1) / chain.steps)
+        assert case.step is not None
+        # The releases' variances: posterior, or beta with its first replaced (dit.md, 2.4).
+        signal = chain.signal
+        beta = 1 - signal[index + 1] / signal[index]
+        second = 1 - signal[2] / signal[1]
+        posterior = second * (1 - signal[1]) / (1 - signal[2])
+        variance = beta if mix == 1.0 and index else posterior
+        out = case.eps + 0.01
+        estimate = Eps().estimate(out, case.x, case.scales)
+        mean = case.step.mean(estimate.x0, case.x)
+        if index:
+            gap = (posterior / variance).log()
+            square = (case.step.mean(case.x0, case.x) - mean) ** 2
+            wanted = 0.5 * (-1 - gap + gap.exp() + square / variance)
+        else:
+            edges = [(case.x0 - mean + side / 255) / variance.sqrt() for side in (1, -1)]
+            above, below = (
+                0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (u + 0.044715 * u**3)))
+                for u in edges
+            )
+            wanted = -(above - below).clamp(min=1e-12).log()
+            wanted = torch.where(case.x0 < -0.999, -above.clamp(min=1e-12).log(), wanted)
+            wanted = torch.where(case.x0 > 0.999, -(1 - below).clamp(min=1e-12).log(), wanted)
+        found = FixedRange(mix=mix).loss(out, case)
+        assert torch.allclose(found, wanted.flatten(1).mean(1) / math.log(2), rtol=1e-9)
