@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from mezzotint.diffusion.dpm import DPMSolver, Fast, Nested
+from mezzotint.diffusion.estimate import Estimate
 from mezzotint.diffusion.exponential import NoiseTarget
 from mezzotint.diffusion.grids import Even, LogSNR, Respaced
 from mezzotint.diffusion.paths import ContinuousVP, DiscreteVP, ScaledLinearBetas, log_snr
 from mezzotint.diffusion.samplers import DDIM
 from mezzotint.errors import ConfigError
-from mezzotint.noise import SeededNoise
+from mezzotint.noise import SeededNoise, TapeNoise
 from mezzotint.official.sit import PATHS, SINGLE_PATHS, Transport, grid
 from mezzotint.official.uvit import DiscreteSD, LinearVP
 from tests.laws.models import Gaussian, last
@@ -61,6 +62,25 @@ def test_dit_s_float32_signal_is_felt_next_to_data_only():
     assert 1e-8 < (off - on).abs().max() < 1e-3
     off, on = (walk(DDIM(single=single), DiscreteVP(), times[:4]) for single in (False, True))
     assert (off - on).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("index", [1, 2, 500])
+def test_dit_s_float32_deviations_are_the_release_s(index):
+    chain = DiscreteVP()
+    x = SeededNoise([3, 4])(torch.zeros(2, 3, 4, 4))
+    noise, far = x.flip(0), 80.0  # an estimate of clamped x0 has eps far from 1
+
+    def denoiser(x: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> Estimate:
+        return Estimate(x, far * x)
+
+    denoiser.path = chain  # type: ignore[attr-defined]
+    grid = torch.tensor([index + 1, index], dtype=torch.float64) / chain.steps
+    (step,) = DDIM(1.0, single=True)(denoiser, x, Y, grid, TapeNoise([noise]))  # type: ignore[arg-type]
+    # dit.md, 2.4: all of it in float32 from the two products of 1 - beta.
+    now, after = (chain.signal[place].float() for place in (index + 1, index))
+    sigma = torch.sqrt((1 - after) / (1 - now)) * torch.sqrt(1 - now / after)
+    wanted = x * torch.sqrt(after) + torch.sqrt(1 - after - sigma**2) * far * x + sigma * noise
+    assert torch.allclose(step.x, wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", PATHS)

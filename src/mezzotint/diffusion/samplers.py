@@ -107,8 +107,8 @@ class DDIM:
 
     Args:
         eta: 0 is deterministic, 1 has the noise of the ancestral sampler.
-        single: round alpha^2 to float32 first, as ADM's and DiT's releases do, which costs the
-            steps next to data up to 1e-4 of their noise.
+        single: work the two deviations out in float32 from alpha^2, as ADM's and DiT's releases
+            do, which costs the steps next to data up to 1e-3 of their noise.
     """
 
     eta: float = 0.0
@@ -123,13 +123,11 @@ class DDIM:
         noise: Noise,
     ) -> Iterator[Step]:
         """Yield a step for every interval of the grid."""
-        places = points(denoiser.path, grid)
-        if self.single:
-            places = [_single(place) for place in places]
-        for here, there in pairwise(places):
+        for here, there in pairwise(points(denoiser.path, grid)):
+            spread, kept = (_single_split if self.single else _split)(here, there, self.eta)
+            if self.single:
+                here, there = _single(here), _single(there)
             estimate = pushed(evaluate(denoiser, x, here.t, y), here)
-            spread = self.eta * deviation(here, there)
-            kept = math.sqrt(max(there.sigma**2 - spread**2, 0.0))
             x = there.alpha * estimate.x0 + kept * estimate.eps
             if spread > 0:
                 x = x + spread * noise(x)
@@ -140,6 +138,22 @@ def _single(place: Point) -> Point:
     """Return the scales of a variance-preserving path after rounding alpha^2 to float32."""
     signal = torch.tensor(place.alpha**2, dtype=torch.float32)
     return place._replace(alpha=float(signal.sqrt()), sigma=float((1 - signal).sqrt()))
+
+
+def _split(here: Point, there: Point, eta: float) -> tuple[float, float]:
+    """Return how much of x_s is drawn anew, and how much is the estimated noise."""
+    spread = eta * deviation(here, there)
+    return spread, math.sqrt(max(there.sigma**2 - spread**2, 0.0))
+
+
+def _single_split(here: Point, there: Point, eta: float) -> tuple[float, float]:
+    """Return the same in the releases' float32, where 1 - alpha_t^2 / alpha_s^2 loses digits."""
+    now, after = torch.tensor([here.alpha, there.alpha], dtype=torch.float64).square().float()
+    spread = torch.zeros(())
+    if eta > 0:
+        share = torch.sqrt((1 - now / after).clamp(min=0))
+        spread = eta * torch.sqrt((1 - after) / (1 - now)) * share
+    return float(spread), float(torch.sqrt((1 - after - spread**2).clamp(min=0)))
 
 
 def deviation(here: Point, there: Point) -> float:
