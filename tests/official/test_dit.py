@@ -71,6 +71,22 @@ def small(null_row: bool = True, outputs: int = 2) -> DiT:
     return model
 
 
+@pytest.mark.parametrize(("width", "mlp_ratio"), [(28, 4.36), (44, 15 / 44 + 1e-9), (36, 2.5)])
+def test_a_ratio_read_off_makes_mlps_as_wide_as_they_are(width, mlp_ratio):
+    config = DiTConfig(
+        channels=4,
+        size=(4, 4),
+        num_classes=3,
+        depth=1,
+        width=width,
+        heads=2,
+        mlp_ratio=mlp_ratio,
+    )
+    state = to_official(DiT(config).state_dict())
+    read = config_from_official(state, heads=2)
+    DiT(read).load_state_dict(from_official(state))  # refuses an MLP that is one narrower
+
+
 @pytest.mark.parametrize("null_row", [True, False])
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_names_go_both_ways_bit_for_bit(null_row, outputs):

@@ -16,6 +16,7 @@ from mezzotint.networks.adm_classifier import (
     Pool,
     SpatialPool,
 )
+from mezzotint.official.ratios import ratio
 
 _DOUBLING: Final = ("in_layers.0.weight", "conv.weight")
 
@@ -129,7 +130,7 @@ def _read(state: Mapping[str, Tensor], size: tuple[int, int], untold: Untold) ->
     return {
         "size": size,
         "width": width,
-        "multipliers": tuple(_ratio(wide, width) for wide in widths),
+        "multipliers": tuple(ratio(wide, width) for wide in widths),
         "blocks": blocks,
         "attention": tuple(size[0] // factor for factor in attention),
         "heads": untold.get("heads", 1),
@@ -162,9 +163,3 @@ def _blocks(state: Mapping[str, Tensor], stages: int, size: tuple[int, int], unt
 
 def _has(state: Mapping[str, Tensor], place: int, layer: str) -> bool:
     return any(name.startswith(f"input_blocks.{place}.{layer}.") for name in state)
-
-
-def _ratio(wide: int, width: int) -> float:
-    """Return the multiplier that gives exactly `wide` channels when it is rounded down."""
-    ratio = wide / width
-    return ratio if int(ratio * width) == wide else math.nextafter(ratio, math.inf)

@@ -15,6 +15,7 @@ from mezzotint.diffusion.paths import DiscreteVP
 from mezzotint.diffusion.predictions import LearnedRange
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.networks.dit import DiTConfig
+from mezzotint.official.ratios import ratio
 from mezzotint.official.renames import Renames, State
 
 RENAMES: Final = Renames(
@@ -81,7 +82,7 @@ def config_from_official(
         width=width,
         heads=heads,
         patch=patch,
-        mlp_ratio=hidden / width,
+        mlp_ratio=ratio(hidden, width),
         outputs=values // (patch**2 * channels),
         null_row=null_row,
     )

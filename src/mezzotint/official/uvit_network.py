@@ -21,6 +21,7 @@ from mezzotint.diffusion.samplers import Sampler
 from mezzotint.diffusion.sde import EulerMaruyama, SBDMRate
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.networks.uvit import UViTConfig
+from mezzotint.official.ratios import ratio
 from mezzotint.official.renames import Renames, State
 
 _STACKS: Final = (
@@ -249,7 +250,7 @@ def config_from_official(
         width=width,
         heads=heads,
         patch=patch,
-        mlp_ratio=_ratio(hidden, width),
+        mlp_ratio=ratio(hidden, width),
         qkv_bias="mid_block.attn.qkv.bias" in state,
         time_mlp="time_embed.0.weight" in state,
         convolution="final_layer.weight" in state,
@@ -257,12 +258,6 @@ def config_from_official(
         context=None if text is None else (text_tokens, text.shape[1]),
         **_classes(rows, null_row=null_row),
     )
-
-
-def _ratio(hidden: int, width: int) -> float:
-    """Return hidden / width, or what is next to it: int(width * ratio) must give `hidden` again."""
-    ratio = hidden / width
-    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
 
 
 def _of(name: str, stack: str, tensor: str) -> bool:
