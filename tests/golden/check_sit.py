@@ -21,7 +21,6 @@ from mezzotint.diffusion.sde import (
     DriftStep,
     EulerMaruyama,
     EulerStep,
-    HeunStep,
     IncreasingDecreasingRate,
     LinearRate,
     MeanStep,
@@ -33,7 +32,15 @@ from mezzotint.diffusion.solvers import Dopri5, RungeKutta, log_likelihood
 from mezzotint.diffusion.weightings import Likelihood, ScoreToVelocity, Uniform
 from mezzotint.errors import ConfigError
 from mezzotint.noise import TapeNoise
-from mezzotint.official.sit import PATHS, PREDICTIONS, SINGLE_PATHS, Transport, grid, parts
+from mezzotint.official.sit import (
+    PATHS,
+    PREDICTIONS,
+    SINGLE_PATHS,
+    StridedHeun,
+    Transport,
+    grid,
+    parts,
+)
 from tests.golden.case import Case, broadcast, checks
 from tests.golden.check_dit import guided_forward, network, tapped
 
@@ -56,7 +63,7 @@ RATES: dict[str, Any] = {
     "inccreasing-decreasing": IncreasingDecreasingRate,
     "increasing-decreasing": IncreasingDecreasingRate,
 }
-STEPS: dict[str, Any] = {"Euler": EulerStep(), "Heun": HeunStep()}
+STEPS: dict[str, Any] = {"Euler": lambda times: EulerStep(), "Heun": StridedHeun.along}
 LASTS: dict[str, Any] = {"Mean": MeanStep(), "Euler": DriftStep(), "Tweedie": TweedieStep()}
 WEIGHTS: dict[str, Any] = {
     "None": Uniform(),
@@ -239,10 +246,11 @@ def stochastic(case, key, denoiser, transport, choices) -> None:
         sampling=True, sde=True, sbdm=form == "SBDM", last_step_size=size
     )
     times = grid(start, end, case.config["num_steps"], last_step_size=size)
-    rate = RATES[form](case.config["diffusion_norm"])
-    sampler = EulerMaruyama(rate, STEPS[method], LASTS.get(last, STEPS[method]))
+    rate, step = RATES[form](case.config["diffusion_norm"]), STEPS[method](times)
+    sampler = EulerMaruyama(rate, step, LASTS.get(last, step))
     z = case.input("z")
     states = [s.x for s in sampler(denoiser, z, labels(z), times, TapeNoise(case.input("noises")))]
+    states += states[-1:] * (last == "None")  # the release says the last one twice
     case.expect(key, states[-1], of_max=CHAIN)
     case.expect(key.replace("/final", "/chain"), torch.stack(states), of_max=CHAIN)
 

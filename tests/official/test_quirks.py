@@ -3,15 +3,17 @@
 import pytest
 import torch
 
+from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.dpm import DPMSolver, Fast, Nested
 from mezzotint.diffusion.estimate import Estimate
 from mezzotint.diffusion.exponential import NoiseTarget
 from mezzotint.diffusion.grids import Even, LogSNR, Respaced
 from mezzotint.diffusion.paths import ContinuousVP, DiscreteVP, ScaledLinearBetas, log_snr
 from mezzotint.diffusion.samplers import DDIM
+from mezzotint.diffusion.sde import DecreasingRate, EulerMaruyama, HeunStep
 from mezzotint.errors import ConfigError
 from mezzotint.noise import SeededNoise, TapeNoise
-from mezzotint.official.sit import PATHS, SINGLE_PATHS, Transport, grid
+from mezzotint.official.sit import PATHS, PREDICTIONS, SINGLE_PATHS, StridedHeun, Transport, grid
 from mezzotint.official.uvit import DiscreteSD, LinearVP
 from tests.laws.models import Gaussian, last
 
@@ -104,3 +106,41 @@ def test_sit_s_sample_eps_slip_is_an_option():
 def test_sit_s_points_are_our_times():
     ours = grid(0.0, 0.96, 5, last_step_size=0.04)
     assert torch.allclose(ours, Even(tail=0.04)(PATHS["Linear"], 5), atol=1e-7)
+
+
+@pytest.mark.parametrize(("name", "count"), [("Linear", 26), ("VP", 19)])
+def test_sit_s_second_evaluation_stands_where_its_float32_clock_is(name, count):
+    path, rate = SINGLE_PATHS[name], DecreasingRate(0.5)
+    w = torch.linspace(-1, 1, 12).view(1, 3, 2, 2)
+    noise = SeededNoise([5])
+    z = noise(w)
+    draws = [noise(w) for _ in range(count - 1)]
+
+    def outputs(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return -0.5 * x + 0.8 * w * torch.sin(3 * t)
+
+    def drift(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        alpha, sigma, d_alpha, d_sigma = (s.float() for s in path.scales(1 - t.double()[None]))
+        rise = -d_alpha / alpha  # sit.md, 2.2 and 2.5
+        gain = rise * sigma**2 + sigma * d_sigma
+        score = outputs(x, t) / -sigma
+        width = 0.25 * (0.5 * torch.cos(torch.pi * t) + 1) ** 2
+        return rise * x + (gain + width) * score
+
+    start, end = Transport(name, "noise").interval(sampling=True, sde=True)
+    points = torch.linspace(start, end, count)
+    stride, x = points[1] - points[0], z
+    for t, draw in zip(points[:-1], draws, strict=True):
+        width = 0.25 * (0.5 * torch.cos(torch.pi * t) + 1) ** 2
+        x = x + torch.sqrt(2 * width) * draw * torch.sqrt(stride)
+        first = drift(x, t)
+        x = x + 0.5 * stride * (first + drift(x + stride * first, t + stride))
+
+    denoiser = NetworkDenoiser(lambda x, t, _: outputs(x, t[0]), path, PREDICTIONS["noise"])
+    times = grid(start, end, count)
+    on, off = (
+        last(EulerMaruyama(rate, step, step)(denoiser, z, Y[:1], times, TapeNoise(draws)))
+        for step in (StridedHeun.along(times), HeunStep())
+    )
+    largest = x.abs().max()
+    assert (on - x).abs().max() < 1e-5 * largest < (off - x).abs().max() < 1e-3 * largest
