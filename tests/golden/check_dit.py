@@ -14,7 +14,15 @@ from mezzotint.diffusion.estimate import Estimate
 from mezzotint.diffusion.grids import Respaced
 from mezzotint.diffusion.guidance import ClassifierFree
 from mezzotint.diffusion.paths import CosineBetas, DiscreteVP, LinearBetas
-from mezzotint.diffusion.predictions import X0, Eps, FixedRange, LearnedRange, Truth, bound
+from mezzotint.diffusion.predictions import (
+    X0,
+    Eps,
+    FixedRange,
+    LearnedRange,
+    Truth,
+    bound,
+    fixed,
+)
 from mezzotint.diffusion.samplers import (
     DDIM,
     Ancestral,
@@ -98,17 +106,17 @@ def guided_forward(case: Case, model: Any, time: Tensor) -> None:
     """Compare guidance at several scales: the first half through our guidance, and the second."""
     x, y = case.input("x"), case.input("y")
     half = len(x) // 2
-    channels = model.config.channels
     doubled = torch.cat([x[:half], x[:half]])
     with torch.no_grad():
         plain = model(doubled, time, y)[:, : case.tensors["output/forward_combined"].shape[1]]
     case.expect("forward_combined", plain, atol=FORWARD)
+    channels = plain.shape[1]  # three of all of them: of a narrow x variances are guided too
     for scale in case.listed("scales"):
         denoiser = ClassifierFree(Raw(model, channels), scale, null=model.null, channels=3)
         with torch.no_grad():
             upper = denoiser(x[:half], time[:half].double(), y[:half]).eps
         out = plain.clone()
-        out[:half, :channels] = upper
+        out[:half] = upper
         out[half:, :3] = upper[:, :3]
         case.expect(f"cfg_{scale}", out, atol=FORWARD)
 
@@ -331,14 +339,24 @@ def one_steps(
     case: Case, label: str, variant: Variant, chain: DiscreteVP, grid: Tensor, t: Tensor
 ) -> None:
     """Compare every one-step formula, image by image: each has a time of its own."""
-    rows = [single(case, variant, chain, grid, int(place), row) for row, place in enumerate(t)]
+    starred = (name.rpartition("ddim_eta") for name in case.outputs(f"{label}/*ddim_eta*"))
+    etas = sorted({eta for _, _, eta in starred})
+    rows = [
+        single(case, variant, chain, grid, (int(place), row), etas) for row, place in enumerate(t)
+    ]
     for name in rows[0]:
         close(case, f"{label}/{name}", torch.cat([row[name] for row in rows]))
 
 
 def single(
-    case: Case, variant: Variant, chain: DiscreteVP, grid: Tensor, place: int, row: int
+    case: Case,
+    variant: Variant,
+    chain: DiscreteVP,
+    grid: Tensor,
+    where: tuple[int, int],
+    etas: list[str],
 ) -> dict[str, Tensor]:
+    place, row = where
     x, noise = (case.input(name)[row : row + 1] for name in ("x", "noise"))
     gradient = case.input("cond_grad")[row : row + 1]
     channels = x.shape[1] * (2 if variant.learned else 1)
@@ -359,8 +377,10 @@ def single(
         found[f"{clip}/pmv_pred_xstart"] = estimate.x0
         found[f"{clip}/pmv_variance"] = sampler.variance(estimate, step).expand_as(x)
         found[f"{clip}/pmv_log_variance"] = log_variance(variant, estimate, step).expand_as(x)
-        for eta in (0.0, 0.5, 1.0):
-            (last,) = DDIM(eta, single=True)(denoiser, x, NO_LABELS, ends, TapeNoise([noise]))
+        for eta in etas:
+            (last,) = DDIM(float(eta), single=True)(
+                denoiser, x, NO_LABELS, ends, TapeNoise([noise])
+            )
             found[f"{clip}/ddim_eta{eta}"] = last.x
     return found | conditioned(variant, inner, x, noise, gradient, place, chain, grid)
 
@@ -490,14 +510,20 @@ def clipped(case: Case, truth: Truth, chain: DiscreteVP) -> None:
 
 
 class Analytic:
-    """eps = 0.7 x + 0.3 w cos(t / 250) at the original index t; variance values sin(x)."""
+    """eps = 0.7 x + 0.3 w cos(t / 250) at the original index t; variance values sin(x), if any."""
 
-    def __init__(self, w: Tensor) -> None:
-        self.w = w
+    def __init__(self, w: Tensor, *, learned: bool) -> None:
+        self.w, self.learned = w, learned
 
     def __call__(self, x: Tensor, time: Tensor, y: Tensor) -> Tensor:
         eps = 0.7 * x + 0.3 * self.w * torch.cos(time / 250).view(-1, 1, 1, 1)
-        return torch.cat([eps, torch.sin(x)], dim=1)
+        return torch.cat([eps, torch.sin(x)], dim=1) if self.learned else eps
+
+
+def analytic(case: Case, variant: Variant, *, clip: bool) -> Any:
+    network = Analytic(case.input("w"), learned=variant.learned)
+    denoiser = NetworkDenoiser(network, chain_of(case.config), variant.prediction)
+    return Clamped(denoiser) if case.config.get("clip_denoised", clip) else denoiser
 
 
 def stacked(steps: list[Step]) -> Tensor:
@@ -506,8 +532,8 @@ def stacked(steps: list[Step]) -> Tensor:
 
 @checks("dit", r"p_sample_loop_progressive", "output/*/ddpm", "input/noise_init", "input/w")
 def dit_loops(case: Case) -> None:
-    chain = chain_of(case.config)
-    denoiser = NetworkDenoiser(Analytic(case.input("w")), chain, LearnedRange())
+    chain, variant = chain_of(case.config), Variant.of(case.config)
+    denoiser = analytic(case, variant, clip=False)
     x = case.input("noise_init")
     y = torch.zeros(len(x), dtype=torch.long)
     for label, spec in case.config["respacing"].items():
@@ -515,7 +541,9 @@ def dit_loops(case: Case) -> None:
         for name in case.outputs(f"{label}/*"):
             kind = name.removeprefix(f"{label}/")
             sampler = (
-                DDIM(float(kind[8:]), single=True) if kind.startswith("ddim_eta") else Ancestral()
+                DDIM(float(kind[8:]), single=True)
+                if kind.startswith("ddim_eta")
+                else Ancestral(variant.mix)
             )
             steps = list(sampler(denoiser, x, y, grid, TapeNoise(draws)))
             case.expect(name, stacked(steps), of_max=CHAIN)
@@ -523,19 +551,18 @@ def dit_loops(case: Case) -> None:
 
 @checks("dit", r"calc_bpd_loop", "output/total_bpd", "input/noises")
 def dit_bits(case: Case) -> None:
-    config = case.config
-    chain = chain_of(config)
-    grid = grid_of(chain, config.get("timestep_respacing"))
+    chain, variant = chain_of(case.config), Variant.of(case.config)
+    grid = grid_of(chain, case.config.get("timestep_respacing"))
     x0, draws = case.input("x_start"), case.input("noises")
-    denoiser: Any = NetworkDenoiser(Analytic(case.input("w")), chain, LearnedRange())
-    if config.get("clip_denoised", True):
-        denoiser = Clamped(denoiser)
+    denoiser = analytic(case, variant, clip=True)
     terms = []
     for place, eps in zip(reversed(range(len(grid) - 1)), draws, strict=True):
         t = torch.full((len(x0),), place)
         truth = truth_of(chain, grid, t, x0, eps)
         times = ((indices(chain, grid)[t] + 1) / chain.steps).double()
         estimate = denoiser(truth.x, times, torch.zeros(len(x0), dtype=torch.long))
+        if not variant.learned:
+            estimate = fixed(estimate, variant.mix, truth)
         square = ((estimate.x0 - x0) ** 2, (estimate.eps - eps) ** 2)
         terms.append((bound(estimate, truth), *(s.flatten(1).mean(1) for s in square)))
     found = [torch.stack(term, dim=1) for term in zip(*terms, strict=True)]
@@ -554,14 +581,16 @@ def dit_guided_chain(case: Case) -> None:
 def guided_chain(case: Case, model: Any) -> None:
     """Walk the release's guided chains with a network, and compare every state."""
     config = case.config
-    chain = chain_of(config)
-    prediction = LearnedRange() if config["learn_sigma"] else Eps()
-    inner = NetworkDenoiser(model, chain, prediction)
+    chain, variant = chain_of(config), Variant.of(config)
+    inner: Any = NetworkDenoiser(model, chain, variant.prediction)
+    inner = Clamped(inner) if config.get("clip_denoised") else inner
     grid = grid_of(chain, config["timestep_respacing"])
     z, y, draws = case.input("z"), case.input("y"), case.input("noises")
-    half = len(z) // 2
-    guided = ClassifierFree(inner, config["cfg_scale"], null=model.null, channels=3)
-    samplers: dict[str, Any] = {"chain": Ancestral(1.0), "chain_ddim": DDIM(single=True)}
+    half = len(case.tensors["output/samples"])
+    # The release doubles the batch to guide it, and guides only above scale 1.
+    scale = config["cfg_scale"] if half < len(z) else 1.0
+    guided = ClassifierFree(inner, scale, null=model.null, channels=3)
+    samplers: dict[str, Any] = {"chain": Ancestral(variant.mix), "chain_ddim": DDIM(single=True)}
     for name, sampler in samplers.items():
         with torch.no_grad():
             steps = list(sampler(guided, z[:half], y[:half], grid, TapeNoise(draws[:, :half])))
@@ -594,18 +623,18 @@ def train_step(
     """Take one step of the release's training; `gradient` is the tolerance of the gradients."""
     config = case.config
     model.train()
-    chain = chain_of({})
+    chain = chain_of(config)
     x0, eps, t, y = (case.input(name) for name in ("x_start", "noise", "t", "y"))
     truth = truth_of(chain, grid_of(chain, ""), t, x0, eps)
-    prediction: Any = LearnedRange() if config["learn_sigma"] else Eps()
+    prediction = prediction_of(config, chain.steps)
     out = model(truth.x, t.float(), y)
     each = prediction.loss(out, truth)
     close(case, "terms_loss", each)
     close(case, "loss", each.mean())
-    if config["learn_sigma"]:
+    if isinstance(prediction, LearnedRange):
         mse, vb = split_loss(prediction, out, truth)
         close(case, "terms_mse", mse)
-        close(case, "terms_vb", vb)
+        close(case, "terms_vb", prediction.bound * vb)
     else:
         close(case, "terms_mse", each)
     each.mean().backward()
