@@ -34,11 +34,13 @@ def network(case: Case, config: dict[str, Any]) -> DiMR:
     assert again.keys() == case.state.keys()
     assert all(torch.equal(again[name], tensor) for name, tensor in case.state.items())
     last, (rows, columns) = model.config.branches[-1], model.config.size
-    if last.positioned and last.shrink == 1 and rows == columns:  # elsewhere shapes cannot tell
-        heads = config["stage_configs"][0].get("num_attention_heads")
+    stages = config["stage_configs"]
+    heads, *others = {each.get("num_attention_heads", 0) for each in stages} - {0} or {0}
+    told = last.positioned and last.shrink == 1 and rows == columns and not others
+    if told:  # elsewhere shapes cannot tell
         read = config_from_official(case.state, heads=heads)
-        told = {"block_gradient": model.config.block_gradient}
-        assert read.model_copy(update=told) == model.config
+        blocked = {"block_gradient": model.config.block_gradient}
+        assert read.model_copy(update=blocked) == model.config
     return model
 
 

@@ -1,5 +1,6 @@
 """U-ViT's network, solvers, schedules and losses (uvit.md, sections 2, 5 and 10)."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -84,8 +85,32 @@ class Toy:
 PATHS = {
     "pp_discrete_sd": DiscreteSD(),
     "pp_linear": LinearVP(clock=1000.0),
+    "pp_cosine": CosineVP(),
     "v1_linear": LinearVP(),
+    "v1_cosine": CosineVP(clock=999.0),
     "discrete SD": DiscreteSD(),
+    "linear": LinearVP(clock=1000.0),
+    "cosine": CosineVP(),
+}
+
+
+@dataclass(frozen=True)
+class Squared:
+    """The release's third choice of times: square roots evenly spaced."""
+
+    start: float = 1.0
+    end: float = 1e-3
+
+    def __call__(self, path, steps: int) -> Tensor:
+        ends = self.start**0.5, self.end**0.5
+        return torch.linspace(*ends, steps + 1, dtype=torch.float64) ** 2
+
+
+OUTER: dict[str, Any] = {
+    "logSNR": LogSNR,
+    "time_uniform": Even,
+    "time_quadratic": Squared,
+    "t2": Squared,
 }
 
 
@@ -97,13 +122,16 @@ def walk(case: Case, sampler, path, grid: Tensor) -> tuple[list[Step], list[floa
     return steps, toy.times
 
 
+def ends_of(run: dict, path) -> dict[str, float]:
+    latest = LATEST_COSINE if isinstance(path, CosineVP) else 1.0
+    return {"start": run.get("T", latest), "end": run["eps"]}
+
+
 def single_step(run: dict, path):
     """Return the solver of a run and its grid."""
     first = run["kind"].startswith("v1")
     order, steps = run.get("order", 3), run["steps"]
-    ends = {"start": run.get("T", 1.0), "end": run["eps"]}
-    skip = run.get("skip_type", "logSNR" if first else "time_uniform")
-    outer = LogSNR(**ends) if skip == "logSNR" else Even(**ends)
+    outer = OUTER[run.get("skip_type", "logSNR" if first else "time_uniform")](**ends_of(run, path))
     fast = run.get("fast_version", run.get("method", "fast") == "fast")
     plan = Fast(order) if fast else Equal(order)
     if not fast:
@@ -134,8 +162,7 @@ def single_step_solvers(case: Case) -> None:
 def multistep_solvers(case: Case) -> None:
     for name, run in case.config["runs"].items():
         path = PATHS[run["schedule"]]
-        ends = {"start": run.get("T", 1.0), "end": run["eps"]}
-        outer = Even(**ends) if run["skip_type"] == "time_uniform" else LogSNR(**ends)
+        outer = OUTER[run["skip_type"]](**ends_of(run, path))
         target = Data() if run["predict_x0"] else NoiseTarget()
         form = Taylor() if run["solver_type"] == "taylor" else Classic()
         sampler = DPMSolverMultistep(run["order"], target, form)
@@ -194,15 +221,9 @@ def cosine_signal(t: Tensor) -> Tensor:
 def grids(case: Case) -> None:
     for name in case.outputs("discrete/timesteps_*"):
         kind, _, steps = name.rpartition("_")
-        made: Any = {
-            "discrete/timesteps_time_uniform": Even(end=1e-3),
-            "discrete/timesteps_logSNR": LogSNR(),
-        }.get(kind)
-        if made is None:
-            root = torch.linspace(1.0, 1e-3**0.5, int(steps) + 1, dtype=torch.float64)
-            case.expect(name, root**2, atol=2e-6)
-        else:
-            case.expect(name, made(DiscreteSD(), int(steps)), atol=1e-5)
+        outer = OUTER[kind.removeprefix("discrete/timesteps_")]
+        atol = 2e-6 if outer is Squared else 1e-5
+        case.expect(name, outer(end=1e-3)(DiscreteSD(), int(steps)), atol=atol)
     for name in case.outputs("linear/fast*_orders"):
         count = int(name.removeprefix("linear/fast").removesuffix("_orders"))
         orders = Fast().orders(count)
