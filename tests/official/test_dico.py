@@ -117,6 +117,13 @@ def test_the_ratio_is_read_off_as_it_was_given(ratio):
     assert config_from_official(official).mlp_ratio == ratio
 
 
+def test_arguments_that_are_missing_are_the_constructor_s():
+    given = {"hidden_size": 16, "depth": [1, 1, 1, 1, 1], "num_classes": 3}
+    whole = given | {"in_channels": 4, "mlp_ratio": 4, "class_dropout_prob": 0.1}
+    assert config_of(given) == config_of(whole | {"learn_sigma": True})
+    assert config_of({}).depths == (2, 5, 8, 5, 2)
+
+
 def test_the_release_has_the_tensors_of_xl():
     with torch.device("meta"):
         model = DiCo(config_of(SIZES["DiCo-XL"]["config"]))

@@ -59,6 +59,15 @@ RENAMES: Final = Renames(
 SCALE: Final = 1.4  # of XL at 256 px, FID 2.05; those of XL at 512 px and of H are not known
 _SIZE: Final = (32, 32)
 _DIGITS: Final = 16
+_DEFAULTS: Final[dict[str, Any]] = {  # the constructor's, of no published size
+    "in_channels": 4,
+    "hidden_size": 1152,
+    "depth": (2, 5, 8, 5, 2),
+    "mlp_ratio": 4,
+    "class_dropout_prob": 0.1,
+    "num_classes": 1000,
+    "learn_sigma": True,
+}
 
 
 def config_from_official(
@@ -117,18 +126,19 @@ def config_of(arguments: Mapping[str, Any], *, size: tuple[int, int] = _SIZE) ->
 
     Args:
         arguments: `in_channels`, `hidden_size`, `depth`, `mlp_ratio`, `class_dropout_prob`,
-            `num_classes` and `learn_sigma`.
+            `num_classes` and `learn_sigma`; what is missing is as the constructor has it.
         size: rows and columns of x, which the constructor does not ask for.
     """
+    given = _DEFAULTS | dict(arguments)
     return DiCoConfig(
-        channels=arguments["in_channels"],
+        channels=given["in_channels"],
         size=size,
-        num_classes=arguments["num_classes"],
-        width=arguments["hidden_size"],
-        depths=tuple(arguments["depth"]),
-        mlp_ratio=arguments["mlp_ratio"],
-        outputs=1 + arguments["learn_sigma"],
-        null_row=arguments["class_dropout_prob"] > 0,
+        num_classes=given["num_classes"],
+        width=given["hidden_size"],
+        depths=tuple(given["depth"]),
+        mlp_ratio=given["mlp_ratio"],
+        outputs=1 + given["learn_sigma"],
+        null_row=given["class_dropout_prob"] > 0,
     )
 
 
