@@ -35,8 +35,9 @@ def partition(experts: int, steps: int = 1000, *, closed: bool = False) -> Parti
     """
     if not 1 <= experts <= steps:
         raise ConfigError(f"{experts} experts for {steps} timesteps; expected 1 to {steps}")
-    ranges = training_ranges(experts, steps)
-    return Partition(tuple((low + closed) / steps for low, _ in ranges[1:]))
+    if closed:  # not the edges of training: n / N T may round to below a whole number
+        return Partition(tuple((edge + 1) / steps for edge in boundaries(experts, steps)[1:-1]))
+    return Partition(tuple(low / steps for low, _ in training_ranges(experts, steps)[1:]))
 
 
 def training_ranges(experts: int, steps: int = 1000) -> list[tuple[int, int]]:
