@@ -5,6 +5,7 @@ The toy networks of ppgn.md are built here, from the tensors of the case; the ch
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,18 +62,21 @@ class Toy:
 
 
 def noises_of(case: Case) -> TapeNoise:
-    """Return the recorded draws in the order in which a chain asks for them."""
-    if "input/noises" not in case.tensors:
-        return TapeNoise([])
-    config, tape = case.config, []
+    """Return the recorded draws in the order in which a chain asks for them.
+
+    A chain without noise asks for none, though the release's zeros may be recorded.
+    """
+    config: dict[str, Any] = case.config
+    tape: list[Tensor] = []
     every = config["reset_every"]
     resets = (
         iter(zip(case.input("reset_codes"), case.input("reset_epsilon1"), strict=True))
-        if (every)
+        if every
         else iter(())
     )
-    for step, noise in enumerate(case.input("noises")):
-        tape.append(noise / config["epsilon3"])
+    for step in range(len(case.tensors["output/h"])):
+        if config["epsilon3"] > 0:
+            tape.append(case.input("noises")[step] / config["epsilon3"])
         if every and step > 0 and step % every == 0:
             code, e1 = next(resets)
             low, high = Restart().low, Restart().high

@@ -14,7 +14,6 @@ from mezzotint.diffusion.allocation import (
     OfficialPair,
     Rule,
     allocate,
-    clock,
 )
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.guidance import ClassifierFree
@@ -68,7 +67,9 @@ def t_stitch_chain(case: Case) -> None:
         listed = fractions if isinstance(fractions, list) else [fractions, 1 - fractions]
         label = "_".join(map(str, fractions)) if isinstance(fractions, list) else fractions
         rule: Rule = OfficialList() if config.get("multi") else Official()
-        allocation = rule(listed, clock(chain, grid))
+        # The release divides by 1000, whatever the length of the chain.
+        visited = indices(chain, grid).flip(0)
+        allocation = allocate(len(visited), listed, rule, timesteps=visited).tolist()
         one = stitched(pieces, allocation, grid)
         met(case, f"r{label}", one, allocation, models[0].null, grid)
 
