@@ -108,7 +108,7 @@ def ppgn_official_chain(case: Case) -> None:
         critic,
         weights,
         MeanAbs(config["lr"], config["lr_end"], config["n_iters"]),
-        bounds=tuple(config["clip"]),
+        bounds=tuple(config["clip"]) if config["clip"] else None,
         restart=Restart(config["reset_every"]) if config["reset_every"] else None,
     )
     labels = torch.tensor(config["units"])[:, None]
@@ -154,6 +154,7 @@ def ppgn_paper_variants(case: Case) -> None:
         "ppgn_h": (toy.dae_h, codes, "h"),
         "joint_ppgn_h": (Reconstruction(seen, toy.encoder), codes, "h"),
     }
+    variants["noiseless_joint_ppgn_h"] = variants["joint_ppgn_h"]  # they differ in training alone
     for name, weights in config["variants"].items():
         prior, critic, space = variants[name]
         chain = Langevin(prior, critic, Weights(*weights))

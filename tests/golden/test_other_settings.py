@@ -102,7 +102,7 @@ def test_the_last_step_draws_nothing():
 
 @pytest.mark.parametrize("everywhere", [True, False])
 def test_churn_may_be_of_autoguidance_alone(everywhere: bool):
-    setting = {"S_churn": 3.0, "S_min": 0.05, "S_max": 20.0}
+    setting: dict[str, Any] = {"S_churn": 3.0, "S_min": 0.05, "S_max": 20.0}
     public = changed("guidance/edm_guidance_samplers", **setting)
     noises = torch.randn(5, *public.input("noise").shape, dtype=torch.float64)
     tensors = without_outputs(public) | {"input/noises": noises}
@@ -118,7 +118,8 @@ def walked(case: Case, weight: float, noises: Tensor | None) -> Tensor:
     net, other = (check_guidance.Toy(case.under(f"state/{name}.")) for name in ("net", "gnet"))
     config, y = case.config, case.input("labels")
     sigmas = changed("guidance/edm_guidance_samplers").tensors["output/sigmas"]
-    x, draws = case.input("noise") * sigmas[0], iter([] if noises is None else noises)
+    x = case.input("noise") * sigmas[0]
+    draws = iter(torch.empty(0) if noises is None else noises)
 
     def slope(x: Tensor, sigma: Tensor) -> Tensor:
         main, weak = (each(x, sigma.expand(len(x)), y) for each in (net, other))
