@@ -303,6 +303,11 @@ def test_the_bound_of_a_model_without_a_variance_takes_the_posteriors():
     estimate, wanted = truth()
     plain = Estimate(estimate.x0, estimate.eps)
     assert float(Bound()(plain, wanted)) == pytest.approx(float(Bound()(estimate, wanted)))
+    path = DiscreteVP()
+    first = torch.tensor([1e-3], dtype=torch.float64)
+    step, scales = path.step(first).like(wanted.x0), path.at(first, wanted.x0)
+    last = wanted._replace(scales=scales, step=step)
+    assert torch.equal(Bound(mix=1.0)(plain, last), Bound()(plain, last))  # none is at beta there
     with pytest.raises(ConfigError, match="needs a discrete chain"):
         Bound().check(Linear())
     with pytest.raises(ConfigError, match="needs a discrete chain"):
