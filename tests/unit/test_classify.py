@@ -126,6 +126,7 @@ def test_quantiles_are_those_of_training():
         (lambda: Official((5, 20), (2,)), "2 numbers of samples and 1 of"),
         (lambda: Official((20, 5), (2, 1)), "expected rising numbers"),
         (lambda: Official((5, 20), (2, 2)), "that end in 1"),
+        (lambda: Official((1, 2, 3, 4), (4, 3, 2, 1)).plan(CHAIN), "the stage of 4 adds no time"),
         (lambda: Race(error=0.0), "expected a probability"),
         (lambda: Race(start=2), "start 2"),
         (lambda: Exhaustive(trials=0).plan(CHAIN), "trials: 0"),
