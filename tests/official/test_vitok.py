@@ -141,6 +141,23 @@ def test_names_of_the_first_release_go_both_ways(options):
     assert list(read.build().state_dict()) == list(ours)
 
 
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("encoded", [True, False])
+def test_a_table_of_sines_is_read_as_one(axes, encoded):
+    """A learned one starts as that of three axes, which not every width has: 16 has none."""
+    width = 24 if axes == 3 else 16
+    half = {"width": width, "depth": 1, "heads": 2}
+    table = {"kind": "sines", "axes": axes, "encoded": encoded}
+    tree = {"size": 12, "patch": 4, "frames": 4, "tubelet": 2, "latent_channels": 3, "table": table}
+    shape = config.load("network", {"kind": "vitok", "encoder": half, "decoder": half, **tree})
+    official = vitok.to_official(shape.build().state_dict())
+    assert vitok.config_from_official(official, heads=(2, 2), size=12, frames=4) == shape
+    if axes == 3:
+        official["dec_posemb"] = official["dec_posemb"] + 0.01
+        read = vitok.config_from_official(official, heads=(2, 2), size=12, frames=4)
+        assert read.table == Learned(encoded)
+
+
 def test_what_is_no_vitok_is_said_so():
     with pytest.raises(CheckpointError, match="not a ViTok: it has no tensor"):
         vitok.config_from_official({}, heads=(1, 1), size=8)
