@@ -1,5 +1,6 @@
 """Diffusion Classifier: errors, stages, predictions and pairs (diffusion_classifier.md)."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from mezzotint.classify.pairs import Pairs
 from mezzotint.classify.schedules import Exhaustive, Official
 from mezzotint.classify.times import Strided
 from mezzotint.diffusion.denoiser import Denoiser, NetworkDenoiser
-from mezzotint.diffusion.paths import CosineBetas, DiscreteVP, LinearBetas, ScaledLinearBetas
+from mezzotint.diffusion.paths import DiscreteVP, LinearBetas, ScaledLinearBetas
 from mezzotint.diffusion.predictions import Eps, Leading, LearnedRange
 from mezzotint.official.dit import config_from_official, from_official
 from tests.golden.case import Case, checks
@@ -33,10 +34,22 @@ def denoiser(case: Case, path: DiscreteVP, prediction: Any) -> NetworkDenoiser:
     return NetworkDenoiser(network, path, prediction)
 
 
+@dataclass(frozen=True)
+class Tabled:
+    """The variances of a table of signals, such as that of a schedule we do not have."""
+
+    table: tuple[float, ...]
+
+    def betas(self, steps: int) -> Tensor:
+        signal = torch.tensor((1.0, *self.table), dtype=torch.float64)
+        assert len(signal) == steps + 1
+        return 1 - signal[1:] / signal[:-1]
+
+
 def chain(case: Case) -> DiscreteVP:
     """Return the chain of the case's table, whatever its config calls it."""
     table = case.input("alphas_cumprod")
-    schedules = LinearBetas(), ScaledLinearBetas(), CosineBetas()
+    schedules = LinearBetas(), ScaledLinearBetas(), Tabled(tuple(table.tolist()))
     paths = [DiscreteVP(schedule, len(table)) for schedule in schedules]
     signals = [path.signal[1:].to(table) for path in paths]
     fits = [torch.allclose(each, table, rtol=1e-4, atol=1e-9) for each in signals]
