@@ -56,7 +56,8 @@ def vitok_autoencoder(case: Case) -> None:
     ) as found:
         codes = as_row(made.codes_of(clips))
     # Clips may be longer or less square than those the config names, where there is no table.
-    grid = tuple(found["patches"].shape[2:])
+    frames, rows, columns = found["patches"].shape[2:]
+    grid = (frames, rows, columns)
     case.expect("grid", torch.tensor(grid))
     usual = grid == made.config.grid(made.config.size)
     assert not usual or torch.equal(made.encode(as_strip(clips)).flatten(2), codes.flatten(2))
