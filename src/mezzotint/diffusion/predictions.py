@@ -224,8 +224,17 @@ class FixedRange:
 
     def loss(self, out: Float[Tensor, "b ..."], truth: Truth) -> Float[Tensor, "b"]:
         """Return `simple` mse + `bound` vb."""
-        estimate = self.estimate(out, truth.x, truth.scales)
+        estimate = varied(self.mean.estimate(out, truth.x, truth.scales), self.mix, truth)
         return self.simple * self.mean.loss(out, truth) + self.bound * bound(estimate, truth)
+
+
+def varied(estimate: Estimate, mix: float, truth: Truth) -> Estimate:
+    """Give an estimate a fixed reverse variance: at mix 0 the posterior's, at 1 the upper bound.
+
+    At the last step it is that of the step before, whatever the mix, as in the release.
+    """
+    assert truth.step is not None, "a reverse variance needs a discrete chain"
+    return replace(estimate, var_mix=torch.full_like(truth.x, mix) * ~truth.step.last)
 
 
 def bound(estimate: Estimate, truth: Truth) -> Float[Tensor, "b"]:
