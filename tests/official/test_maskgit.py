@@ -197,3 +197,25 @@ def test_published_settings_in_our_terms():
     assert sum(maskgit.parts()[0](256, 8)) == 256
     assert reveal(32, 8)[0] > 0
     assert order.temperature == head.spread == mage.parts(temperature=4.5)[1].temperature
+
+
+def test_maskgit_s_schedules_are_reckoned_in_float32():
+    def left(schedule, total, steps, start=0):
+        counts = maskgit.parts(schedule=schedule, start=start)[0](total, steps)
+        assert len(counts) == steps
+        assert sum(counts) == total
+        return [total - sum(counts[: step + 1]) for step in range(steps)]
+
+    # 1 - 1/3 and 1 - 2/3 are a bit short of 24 and 12 of 36 tokens; in float64 they are not.
+    assert left("uniform", 36, 6) == [30, 23, 18, 11, 6, 0]
+    assert left("cosine", 256, 8) == [251, 236, 212, 181, 142, 97, 49, 0]
+    assert left("cosine", 16, 6) == [15, 13, 11, 7, 4, 0]
+    assert left("pow2", 36, 3) == [32, 19, 0]
+    assert left("log", 36, 6) == [17, 11, 6, 4, 1, 0]
+    assert left("exp", 36, 4)[1] == 30
+    # Editing starts with the third of 12 iterations; few tokens leave iterations empty.
+    assert left("cosine", 5, 12, start=2) == [5, 5, 4, 3, 2, 1, 1, 1, 1, 1, 1, 0]
+    with pytest.raises(ConfigError, match="start 12: expected 0 to 11, of 12 steps"):
+        left("cosine", 5, 12, start=12)
+    with pytest.raises(ConfigError, match=r"schedule 'odd': expected one of uniform, cosine"):
+        maskgit.parts(schedule="odd")
