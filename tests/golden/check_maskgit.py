@@ -15,7 +15,6 @@ from mezzotint.masked.plan import (
     Cosine,
     Masked,
     Moment,
-    Revealed,
     single,
 )
 from mezzotint.networks.halton import Halton
@@ -316,7 +315,7 @@ def schedules(case: Case) -> None:
         case.expect(name, torch.stack([path // side, path % side], dim=1), atol=0)
     for name in case.outputs("confidence_schedule/*"):
         mode, stages, across = name.partition("/")[2].split("_")
-        known = Revealed(halton.CURVES[mode], early=True).known(int(across) ** 2, int(stages))
+        known = halton.Early(share=halton.SHARES[mode]).known(int(across) ** 2, int(stages))
         case.expect(name, torch.tensor(known), atol=0)
     for name in case.outputs("maskgit_cosine_masklen_*"):
         steps, total = (int(part) for part in name.split("_")[-2:])

@@ -180,6 +180,8 @@ def test_foreign_tensors_and_settings_are_refused():
         nat.from_official({"x": torch.ones(1)})
     with pytest.raises(ConfigError, match="sched_mode 'odd': expected one of arccos"):
         halton.confident({"sched_mode": "odd"})
+    with pytest.raises(ConfigError, match="randomize 'warm_up': of the .* only 'linear' is known"):
+        halton.confident({"randomize": "warm_up"})
     with pytest.raises(ConfigError, match="guidance_decay 'odd': expected one of constant"):
         titok.parts({"guidance_decay": "odd"})
     with pytest.raises(ConfigError, match="proj 2: the release runs with 1 alone"):
@@ -219,3 +221,20 @@ def test_maskgit_s_schedules_are_reckoned_in_float32():
         left("cosine", 5, 12, start=12)
     with pytest.raises(ConfigError, match=r"schedule 'odd': expected one of uniform, cosine"):
         maskgit.parts(schedule="odd")
+
+
+@pytest.mark.parametrize(
+    ("mode", "known"),
+    [
+        # 4/6 is a bit short of two thirds in float32, and 5/6 of 36 comes out as 30 after all.
+        ("linear", [0, 6, 12, 18, 23, 30, 36]),
+        ("square", [0, 1, 4, 9, 15, 25, 36]),
+        ("root", [0, 14, 20, 25, 29, 32, 36]),
+        ("cosine", [0, 1, 4, 10, 17, 26, 36]),
+        ("arccos", [0, 3, 7, 11, 16, 22, 36]),
+    ],
+)
+def test_halton_s_confidence_schedules_are_reckoned_in_float32(mode, known):
+    reveal = halton.confident({"sched_mode": mode})[0]
+    assert reveal.known(36, 7) == known
+    assert sum(reveal(36, 7)) == 36
