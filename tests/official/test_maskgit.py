@@ -180,7 +180,7 @@ def test_foreign_tensors_and_settings_are_refused():
         nat.from_official({"x": torch.ones(1)})
     with pytest.raises(ConfigError, match="sched_mode 'odd': expected one of arccos"):
         halton.confident({"sched_mode": "odd"})
-    with pytest.raises(ConfigError, match="randomize 'warm_up': of the .* only 'linear' is known"):
+    with pytest.raises(ConfigError, match=r"randomize 'warm_up': of the .* only 'linear' is known"):
         halton.confident({"randomize": "warm_up"})
     with pytest.raises(ConfigError, match="guidance_decay 'odd': expected one of constant"):
         titok.parts({"guidance_decay": "odd"})
