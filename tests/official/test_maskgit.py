@@ -12,6 +12,7 @@ from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.masked.curves import Flat, Ramp, Swell
 from mezzotint.official import halton, mage, maskgit, nat, titok
 from mezzotint.official.fused import fused, parted
+from mezzotint.official.renames import unwrap
 from tests.masked_models import tiny
 
 HERE = Path(__file__).parent
@@ -156,6 +157,9 @@ def test_released_halton_files_hold_the_table_twice():
     official = halton.to_official(state, tied=True)
     wrapped = {f"module._orig_mod.{name}": tensor for name, tensor in official.items()}
     same(halton.from_official(wrapped), state)
+    optimiser = {"state": {}, "param_groups": []}
+    held = {"iter": 1, "global_epoch": 0, "model_state_dict": wrapped}
+    same(halton.from_official(unwrap({**held, "optimizer_state_dict": optimiser})), state)
     found = halton.config_from_official(wrapped, heads=2)
     assert found.model_copy(update={"mlp": None}) == tiny("halton").config
 
