@@ -98,7 +98,7 @@ def unwrap(held: Mapping[str, Any]) -> State:
     Raises:
         CheckpointError: there is no mapping of tensors inside.
     """
-    for key in ("ema", "model_ema", "model", "model_state_dict", "state_dict"):
+    for key in checkpoint.HELD:
         inner = held.get(key)
         if isinstance(inner, Mapping):
             return unwrap(inner)
