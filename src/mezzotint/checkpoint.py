@@ -28,6 +28,7 @@ MIGRATIONS: Final[dict[int, Callable[[Tensors, Tree], tuple[Tensors, Tree]]]] = 
 """From each older format, what makes tensors and config those of the next one."""
 WEIGHTS: Final = "model.safetensors"
 CONFIG: Final = "config.json"
+HELD: Final = ("ema", "model_ema", "model", "model_state_dict", "state_dict")  # averages first
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
@@ -69,7 +70,7 @@ def read_tensors(path: Path) -> tuple[Tensors, Tree]:
 def read_pickle(path: Path) -> Tensors:
     """Read the tensors of a .pt or .pth file with the reader that runs no code.
 
-    Files that keep weights under "ema", "model" or "state_dict" are opened, EMA first.
+    Files that keep weights under one of `HELD` are opened, an average first.
 
     Raises:
         CheckpointError: the file holds anything but tensors and plain data.
@@ -86,7 +87,7 @@ def read_pickle(path: Path) -> Tensors:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from None
-    for key in ("ema", "model", "state_dict"):
+    for key in HELD:
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
             break
@@ -278,6 +279,7 @@ def _few(names: list[str]) -> str:
 __all__ = [
     "CONFIG",
     "FORMAT",
+    "HELD",
     "MIGRATIONS",
     "WEIGHTS",
     "cannot_write",

@@ -1,5 +1,6 @@
 """Diffusion Classifier: errors, stages, predictions and pairs (diffusion_classifier.md)."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from mezzotint.classify.labelling import Candidates
 from mezzotint.classify.measures import Absolute, Bound, Huber, Measure, Squared, Surprise, Total
 from mezzotint.classify.pairs import Pairs
 from mezzotint.classify.schedules import Exhaustive, Official
-from mezzotint.classify.times import STEPS, Strided
+from mezzotint.classify.times import Strided
 from mezzotint.diffusion.denoiser import Denoiser, NetworkDenoiser
 from mezzotint.diffusion.paths import DiscreteVP, LinearBetas, ScaledLinearBetas
 from mezzotint.diffusion.predictions import Eps, Leading, LearnedRange
@@ -33,10 +34,23 @@ def denoiser(case: Case, path: DiscreteVP, prediction: Any) -> NetworkDenoiser:
     return NetworkDenoiser(network, path, prediction)
 
 
+@dataclass(frozen=True)
+class Tabled:
+    """The variances of a table of signals, such as that of a schedule we do not have."""
+
+    table: tuple[float, ...]
+
+    def betas(self, steps: int) -> Tensor:
+        signal = torch.tensor((1.0, *self.table), dtype=torch.float64)
+        assert len(signal) == steps + 1
+        return 1 - signal[1:] / signal[:-1]
+
+
 def chain(case: Case) -> DiscreteVP:
     """Return the chain of the case's table, whatever its config calls it."""
     table = case.input("alphas_cumprod")
-    paths = [DiscreteVP(schedule, len(table)) for schedule in (LinearBetas(), ScaledLinearBetas())]
+    schedules = LinearBetas(), ScaledLinearBetas(), Tabled(tuple(table.tolist()))
+    paths = [DiscreteVP(schedule, len(table)) for schedule in schedules]
     signals = [path.signal[1:].to(table) for path in paths]
     fits = [torch.allclose(each, table, rtol=1e-4, atol=1e-9) for each in signals]
     return paths[fits.index(True)]
@@ -51,19 +65,20 @@ def classifier_dit(case: Case) -> None:
     config = case.config
     learned = config["diffusion"].get("learn_sigma", True)
     made = denoiser(case, chain_of(config["diffusion"]), LearnedRange() if learned else Eps())
-    times, trials = Strided(config["t_interval"]), config["n_trials"]
+    times, trials = Strided(config["t_interval"], steps_of(made)), config["n_trials"]
     plan = Exhaustive(times, trials).plan(made.path)
-    index = (plan.t * STEPS).round().long() - 1
+    index = (plan.t * steps_of(made)).round().long() - 1
     assert index[::trials].tolist() == case.input("timesteps").tolist()
     rows = torch.arange(len(index))
     if not config["randomize_noise"]:
         rows = rows % config["batch_size"]
     classes = config["model"]["num_classes"]
+    mix = 0.0 if config["diffusion"].get("sigma_small") else 1.0  # where no variance was learned
     parts: dict[str, Measure] = {
         "l2": Squared(),
         "l1": Absolute(),
-        "kl": Bound(),
-        "nll": Surprise(),
+        "kl": Bound(mix),
+        "nll": Surprise(mix),
     }
 
     def found(measure: Measure) -> Evidence:
@@ -81,7 +96,7 @@ def classifier_dit(case: Case) -> None:
     case.expect(
         "mean", torch.stack([each.means() for each in evidence.values()], -1), atol=SURPRISE
     )
-    scored = [evidence["l2"], evidence["l1"], evidence["kl"], found(Total((Squared(), Bound())))]
+    scored = [evidence["l2"], evidence["l1"], evidence["kl"], found(Total((Squared(), Bound(mix))))]
     scores = torch.stack([each.means() for each in scored], -1)
     case.expect("scores", scores, atol=ERROR)
     case.expect("prediction", torch.stack([each.winners() for each in scored], -1))

@@ -21,7 +21,7 @@ from mezzotint.diffusion.predictions import (
     LearnedRange,
     Truth,
     bound,
-    fixed,
+    varied,
 )
 from mezzotint.diffusion.samplers import (
     DDIM,
@@ -562,7 +562,7 @@ def dit_bits(case: Case) -> None:
         times = ((indices(chain, grid)[t] + 1) / chain.steps).double()
         estimate = denoiser(truth.x, times, torch.zeros(len(x0), dtype=torch.long))
         if not variant.learned:
-            estimate = fixed(estimate, variant.mix, truth)
+            estimate = varied(estimate, variant.mix, truth)
         square = ((estimate.x0 - x0) ** 2, (estimate.eps - eps) ** 2)
         terms.append((bound(estimate, truth), *(s.flatten(1).mean(1) for s in square)))
     found = [torch.stack(term, dim=1) for term in zip(*terms, strict=True)]

@@ -139,8 +139,11 @@ def lit_distillation(case: Case) -> None:
         term = variance_term(student, teacher, channels, reading=reading, step=truth.step)
         # Sigma is of order 1e-5 here, so that 1e-5 alone would see nothing.
         case.expect(f"kd_var_{name}", term, atol=FORWARD * min(1.0, float(term.max())))
-    for name in case.outputs("total_*"):
-        first, second = (int(part) for part in name.split("_")[1:])
-        weights = (first / 10, second / 100)
+    for name in case.outputs("total*"):
+        given = name.split("_")[1:]
+        weights = (config["lambda1"], config["lambda2"])
+        if given:  # the point behind the first digit is left out: 05 is 0.5, 005 is 0.05
+            first, second = (float(f"{digits[0]}.{digits[1:]}") for digits in given)
+            weights = (first, second)
         total = distilled(base, student, teacher, channels, weights=weights).mean()
         case.expect(name, total, atol=FORWARD)

@@ -110,6 +110,12 @@ def run(case: Case, model: MaskedGenerator, y: Tensor, prefix: str) -> list[Canv
         return list(model(y, tape(case, prefix)))
 
 
+def labels(case: Case, settings: dict[str, Any], model: MAR) -> Tensor:
+    """Return the labels; those of the null class where the release was given none."""
+    y = case.input("labels")
+    return torch.full_like(y, model.null) if settings.get("labels_none") else y
+
+
 def first_half(case: Case, name: str, actual: Tensor, **tolerance: float) -> None:
     """Compare tokens; ours has no second half, whose walk is nobody's picture."""
     if name in case:
@@ -127,9 +133,7 @@ def mar_sampling(case: Case) -> None:
     head = head_of(case, model, settings["temperature"])
     scale = scale_of(settings, least=1)
     whole = MaskedGenerator(model, head, plan_of(model, settings["num_iter"]), Raster(), scale)
-    y = case.input("labels")
-    y = torch.full_like(y, model.null) if settings["labels_none"] else y
-    *_, last = run(case, whole, y, "step")
+    *_, last = run(case, whole, labels(case, settings, model), "step")
     assert not last.masked.any()
     case.expect("latents", model.latents(last.tokens), atol=RUN, of_max=RUN)
     moments = [moment for group in whole.plan.moments() for moment in group]
@@ -164,7 +168,8 @@ def mar_recap(case: Case) -> None:
         watched, head, plan_of(model, settings["num_iter"]), Raster(), scale_of(settings, least=0)
     )
     reuse, after = settings["num_cache_iters"], settings["pre_full_iters"]
-    *_, last = run(case, recap(whole, reuse=reuse, after=after), case.input("labels"), "call")
+    y = labels(case, settings, model)
+    *_, last = run(case, recap(whole, reuse=reuse, after=after), y, "call")
     case.expect("latents", model.latents(last.tokens), of_max=RECAP)
     told = {"call_cfg": "cfg", "call_is_light": "light", "call_fast_diffusion": "light"}
     for name, key in told.items():

@@ -13,12 +13,8 @@ from mezzotint.masked.order import Choice, Order, halton_path
 from mezzotint.masked.plan import (
     Arccos,
     Cosine,
-    Exponential,
-    Logarithmic,
     Masked,
     Moment,
-    Power,
-    Revealed,
     single,
 )
 from mezzotint.networks.halton import Halton
@@ -96,7 +92,7 @@ def jax_maskgit(case: Case) -> None:
     codes = model.codes
     ids = case.input("input_ids").long()
     with torch.no_grad():
-        masked, y = ids[:, 1:] < 0, ids[:, 0] - codes
+        masked, y = ids[:, 1:] == case.config.get("mask_token_id", -1), ids[:, 0] - codes
         where = torch.arange(model.length).expand(len(ids), -1)
         logits = model.read(model.hidden(model.ids(ids[:, 1:], masked), where, y, None)[0])
         case.expect("logits", logits, atol=LOGITS)
@@ -115,47 +111,52 @@ def jax_maskgit(case: Case) -> None:
 def jax_decode(case: Case, model: MaskGIT) -> None:
     settings = case.config["decode"]
     start = case.input("decode_start").long()
-    steps = settings["num_iter"]
-    rows = [jax_decoded(case, model, row, steps) for row in range(len(start))]
+    rows = [jax_decoded(case, model, row) for row in range(len(start))]
     seqs, lengths, masking = (torch.stack(part) for part in zip(*rows, strict=True))
+    # Iterations before the first are there in the release's sequences, and in nothing else.
+    count = settings["num_iter"] - settings.get("start_iter", 0)
     case.expect("decode_final_seqs", seqs, atol=0)
-    case.expect("decode_mask_len", lengths.T, atol=0)
-    case.expect("decode_masking", masking.transpose(0, 1).float(), atol=0)
+    case.expect("decode_mask_len", lengths.T[-count:], atol=0)
+    case.expect("decode_masking", masking.transpose(0, 1)[-count:].float(), atol=0)
 
 
-def jax_decoded(case: Case, model: MaskGIT, row: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+def jax_decoded(case: Case, model: MaskGIT, row: int) -> tuple[Tensor, Tensor, Tensor]:
     """Decode one image; holes of different images may differ in size."""
     settings = case.config["decode"]
     start = case.input("decode_start").long()[row : row + 1]
-    tokens, masked, y = start[:, 1:], start[:, 1:] < 0, start[:, 0] - model.codes
-    reveal, order, scale = maskgit.parts(choice_temperature=settings["choice_temperature"])
-    if settings["schedule"] != "cosine":
-        reveal = Masked(curve_named(settings["schedule"]))
+    tokens, y = start[:, 1:], start[:, 0] - model.codes
+    masked = tokens == case.config.get("mask_token_id", -1)
+    steps, begin = settings["num_iter"], settings.get("start_iter", 0)
+    reveal, order, scale = maskgit.parts(
+        choice_temperature=settings["choice_temperature"],
+        schedule=settings.get("schedule", "cosine"),
+        start=begin,
+    )
     plan = single(reveal(int(masked.sum()), steps))
+    # Recorded from the first iteration on; ours are told by their index.
     draws = case.input("decode_draws").long()[:, row : row + 1, 1:]
-    gumbel = case.input("decode_gumbel")[:, row : row + 1, 1:]
+    draws = torch.cat([draws[:1].expand(steps - len(draws), -1, -1), draws])
+    gumbel = case.input("decode_gumbel")[-(steps - begin) :, row : row + 1, 1:]
     watched = Watched(order)
     generator = MaskedGenerator(model, Taped(draws=draws), plan, watched, scale)
-    seqs, masking = [], []
+    seqs, masking = [start[0, 1:]] * begin, [masked[0]] * begin
     with torch.no_grad():
-        for canvas in generator.fill(tokens, masked, y, TapeNoise(normal_of_gumbel(gumbel))):
-            seqs.append(torch.where(masked, draws[canvas.moment.stage], tokens)[0])
-            tokens, masked = canvas.tokens, canvas.masked
-            masking.append(masked[0].clone())
-    # The release marks the least sure token as masked in the end, and returns its draw.
-    masking[-1][watched.chosen[-1][0, -1]] = True
+        tape = TapeNoise(normal_of_gumbel(gumbel))
+        canvases = {c.moment.stage: c for c in generator.fill(tokens, masked, y, tape)}
+    for stage in range(begin, steps):
+        seqs.append(torch.where(masked, draws[stage], tokens)[0])
+        # A stage that reveals nothing, as those do that are left with one token, has no canvas.
+        if stage in canvases:
+            tokens, masked = canvases[stage].tokens, canvases[stage].masked
+        masking.append(masked[0].clone())
+    if watched.chosen:
+        # The release marks the least sure token as masked in the end, and returns its draw.
+        masking[-1][watched.chosen[-1][0, -1]] = True
     lengths = torch.tensor([max(1, moment.left) for (moment,) in plan.moments()])
     assert torch.equal(seqs[-1], tokens[0])
     shown = torch.stack([torch.cat([start[0, :1], each]) for each in seqs])
     known = torch.zeros(1, dtype=torch.bool)
     return shown, lengths, torch.stack([torch.cat([known, each]) for each in masking])
-
-
-def curve_named(name: str) -> Any:
-    """Return the curve of a schedule of the release, such as "pow2.5" or "uniform"."""
-    if name.startswith("pow"):
-        return Power(float(name.removeprefix("pow")))
-    return {"uniform": Power(1.0), "log": Logarithmic(), "exp": Exponential()}[name]
 
 
 # TiTok -------------------------------------------------------------------------------------------
@@ -314,7 +315,7 @@ def schedules(case: Case) -> None:
         case.expect(name, torch.stack([path // side, path % side], dim=1), atol=0)
     for name in case.outputs("confidence_schedule/*"):
         mode, stages, across = name.partition("/")[2].split("_")
-        known = Revealed(halton.CURVES[mode], early=True).known(int(across) ** 2, int(stages))
+        known = halton.Early(share=halton.SHARES[mode]).known(int(across) ** 2, int(stages))
         case.expect(name, torch.tensor(known), atol=0)
     for name in case.outputs("maskgit_cosine_masklen_*"):
         steps, total = (int(part) for part in name.split("_")[-2:])

@@ -14,8 +14,7 @@ def network(case: Case) -> NaVAE:
     config = config_of(case.config)
     config = config.model_copy(update={"bias": "b" in case.state})
     heads = (config.encoder.heads, config.decoder.heads)
-    window = config.window or 128
-    assert config_from_official(case.state, heads=heads, window=window) == config
+    assert config_from_official(case.state, heads=heads, window=config.window) == config
     made = config.build().eval()
     made.load_state_dict(from_official(case.state))
     again = to_official(made.state_dict(), config)

@@ -111,11 +111,15 @@ def resnet_adapter(case: Case) -> None:
     student = STUDENTS["resnet"]
     with torch.no_grad():
         case.expect("logits_eval", model(student(case.input("x"))), atol=ATOL)
-    for name in case.outputs("cond_grad*"):
-        scale = float(name.removeprefix("cond_grad_scale") or 1) if "_scale" in name else 1.0
-        push = scale * guided_gradient(lambda x: model(student(x)), case)
-        case.expect(name, push, atol=ATOL)
+    compare_gradients(case, lambda x: model(student(x)))
     transferred(case, model)
+
+
+def compare_gradients(case: Case, classify: Any) -> None:
+    """Compare the gradient at every scale that a name tells, 1 where it tells none."""
+    for name in case.outputs("cond_grad*"):
+        scale = float(name.removeprefix("cond_grad_scale")) if "_scale" in name else 1.0
+        case.expect(name, scale * guided_gradient(classify, case), atol=ATOL)
 
 
 def transferred(case: Case, model: nn.Module) -> None:
@@ -190,8 +194,7 @@ def deit_adapter(case: Case) -> None:
     student, x = STUDENTS["deit"], case.input("x")
     with torch.no_grad():
         case.expect("logits_eval", model(student(x)), atol=ATOL)
-    push = guided_gradient(lambda x: model(student(x)), case)
-    case.expect("cond_grad", push, atol=ATOL)
+    compare_gradients(case, lambda x: model(student(x)))
     layers = [each for each in model.modules() if isinstance(each, LowRank)]
     with torch.no_grad():
         for each in layers:
@@ -218,7 +221,8 @@ def expert_index(case: Case) -> None:
         case.expect(f"train_range_N{count}", torch.tensor(ranges), atol=0.0)
         trained = partition(count, steps).rooms_of(clock)
         for n, (low, high) in enumerate(ranges):
-            assert set(trained[low:high].tolist()) == {n}
+            within = (case.input("t") >= low) & (case.input("t") < high)
+            assert set(trained[within].tolist()) <= {n}
     for name in case.outputs("dd*_timesteps"):
         walk = name.removesuffix("_timesteps")
         spec = walk if walk.startswith("ddim") else walk.removeprefix("ddpm")

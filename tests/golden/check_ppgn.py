@@ -5,6 +5,7 @@ The toy networks of ppgn.md are built here, from the tensors of the case; the ch
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,18 +62,21 @@ class Toy:
 
 
 def noises_of(case: Case) -> TapeNoise:
-    """Return the recorded draws in the order in which a chain asks for them."""
-    if "input/noises" not in case.tensors:
-        return TapeNoise([])
-    config, tape = case.config, []
+    """Return the recorded draws in the order in which a chain asks for them.
+
+    A chain without noise asks for none, though the release's zeros may be recorded.
+    """
+    config: dict[str, Any] = case.config
+    tape: list[Tensor] = []
     every = config["reset_every"]
     resets = (
         iter(zip(case.input("reset_codes"), case.input("reset_epsilon1"), strict=True))
-        if (every)
+        if every
         else iter(())
     )
-    for step, noise in enumerate(case.input("noises")):
-        tape.append(noise / config["epsilon3"])
+    for step in range(len(case.tensors["output/h"])):
+        if config["epsilon3"] > 0:
+            tape.append(case.input("noises")[step] / config["epsilon3"])
         if every and step > 0 and step % every == 0:
             code, e1 = next(resets)
             low, high = Restart().low, Restart().high
@@ -104,7 +108,7 @@ def ppgn_official_chain(case: Case) -> None:
         critic,
         weights,
         MeanAbs(config["lr"], config["lr_end"], config["n_iters"]),
-        bounds=tuple(config["clip"]),
+        bounds=tuple(config["clip"]) if config["clip"] else None,
         restart=Restart(config["reset_every"]) if config["reset_every"] else None,
     )
     labels = torch.tensor(config["units"])[:, None]
@@ -150,6 +154,7 @@ def ppgn_paper_variants(case: Case) -> None:
         "ppgn_h": (toy.dae_h, codes, "h"),
         "joint_ppgn_h": (Reconstruction(seen, toy.encoder), codes, "h"),
     }
+    variants["noiseless_joint_ppgn_h"] = variants["joint_ppgn_h"]  # they differ in training alone
     for name, weights in config["variants"].items():
         prior, critic, space = variants[name]
         chain = Langevin(prior, critic, Weights(*weights))

@@ -14,18 +14,16 @@ from mezzotint.diffusion.allocation import (
     OfficialPair,
     Rule,
     allocate,
-    clock,
 )
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.guidance import ClassifierFree
-from mezzotint.diffusion.predictions import Eps, LearnedRange
 from mezzotint.diffusion.routing import Stitched, stitched
 from mezzotint.diffusion.samplers import DDIM, Ancestral
 from mezzotint.networks.dit import DiT
 from mezzotint.noise import TapeNoise
 from mezzotint.official.dit import config_of, from_official
 from tests.golden.case import Case, checks
-from tests.golden.check_dit import chain_of, grid_of, indices, stacked
+from tests.golden.check_dit import Variant, chain_of, grid_of, indices, stacked
 
 CHAIN = 1e-5  # of the largest value of each step
 RULES: dict[str, Rule] = {
@@ -60,15 +58,17 @@ def t_stitch_chain(case: Case) -> None:
     diffusion = config["diffusion"]
     chain = chain_of(diffusion)
     grid = grid_of(chain, diffusion["timestep_respacing"])
-    prediction: Any = LearnedRange() if diffusion.get("learn_sigma", True) else Eps()
+    variant = Variant.of(diffusion)
     models = [network(case, name, config) for name in config["models"]]
-    pieces = [NetworkDenoiser(model, chain, prediction) for model in models]
+    pieces = [NetworkDenoiser(model, chain, variant.prediction) for model in models]
     case.expect("timesteps", indices(chain, grid).flip(0))
     for fractions in config["fractions"]:
         listed = fractions if isinstance(fractions, list) else [fractions, 1 - fractions]
         label = "_".join(map(str, fractions)) if isinstance(fractions, list) else fractions
         rule: Rule = OfficialList() if config.get("multi") else Official()
-        allocation = rule(listed, clock(chain, grid))
+        # The release divides by 1000, whatever the length of the chain.
+        visited = indices(chain, grid).flip(0)
+        allocation = allocate(len(visited), listed, rule, timesteps=visited).tolist()
         one = stitched(pieces, allocation, grid)
         met(case, f"r{label}", one, allocation, models[0].null, grid)
 
@@ -92,7 +92,7 @@ def met(
     if config.get("clip_denoised"):
         raise AssertionError("the release never clips")
     samplers: dict[str, Any] = {"ddim": DDIM(config.get("eta", 0.0), single=True)}
-    samplers["ddpm"] = Ancestral(1.0)
+    samplers["ddpm"] = Ancestral(Variant.of(config["diffusion"]).mix)
     tape: list[Tensor] = []
     if "input/noise" in case.tensors:
         tape = list(case.input("noise")[:, : len(z)])  # the unconditional half has its own

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mezzotint.nn.adversarial import (
+    LEAK,
     BlurPool,
     PatchDiscriminator,
     StyleBlock,
@@ -16,7 +17,7 @@ from mezzotint.noise import TapeNoise
 from mezzotint.official import vitok_dit as vitok_dit_release
 from mezzotint.official.vitok import config_of, from_official, to_official
 from mezzotint.official.vitok_critic import from_official as critic_from_official
-from mezzotint.tokenizers.kl import mean_divergence, moments
+from mezzotint.tokenizers.kl import LOG_VARIANCES, mean_divergence, moments
 from mezzotint.tokenizers.vitok import ViTok
 from mezzotint.training.pixel_losses import Charbonnier, Huber, Squared
 from tests.golden.case import Case, checks
@@ -38,6 +39,10 @@ def as_strip(clips: Tensor) -> Tensor:
     return clips.flatten(2, 3)
 
 
+def as_row(tokens: Tensor) -> Tensor:
+    return tokens.transpose(1, 2)[:, :, None]
+
+
 def as_tokens(maps: Tensor) -> Tensor:
     return maps.flatten(2).transpose(1, 2)
 
@@ -45,13 +50,17 @@ def as_tokens(maps: Tensor) -> Tensor:
 @checks("vitok", r"models/ae\.py:AE", "state/tubelet_embed.proj.weight", "input/x")
 @torch.no_grad()
 def vitok_autoencoder(case: Case) -> None:
-    made, x = network(case), as_strip(case.input("x"))
-    frames, rows, columns = made.config.grid(made.config.size)
-    case.expect("grid", torch.tensor([frames, rows, columns]))
+    made, clips = network(case), case.input("x")
     with heard(
         {"patches": made.patches, "block": made.encoder.blocks[0], "encoder": made.encoder}
     ) as found:
-        codes = made.encode(x)
+        codes = as_row(made.codes_of(clips))
+    # Clips may be longer or less square than those the config names, where there is no table.
+    frames, rows, columns = found["patches"].shape[2:]
+    grid = (frames, rows, columns)
+    case.expect("grid", torch.tensor(grid))
+    usual = grid == made.config.grid(made.config.size)
+    assert not usual or torch.equal(made.encode(as_strip(clips)).flatten(2), codes.flatten(2))
     found["patches"] = found["patches"].flatten(2).transpose(1, 2)
     case.expect("tokens_embed", found["patches"], atol=ATOL)
     case.expect("encoder_block0", found["block"], atol=ATOL)
@@ -76,18 +85,25 @@ def vitok_autoencoder(case: Case) -> None:
     # The release's mode is cut to the budget, its sample in these cases is not.
     short = as_tokens(mean) if left is None else made.shortened(as_tokens(mean), left)
     case.expect("code_compressed", short, atol=ATOL)
-    grid = (frames, rows, columns)
     case.expect("recon_mode", made.clips_of(short, grid), atol=ATOL)
-    clips = made.clips_of(as_tokens(sample), grid)
-    case.expect("recon_sample", clips, atol=ATOL)
-    assert torch.equal(made.decode(sample), as_strip(clips))
+    restored = made.clips_of(as_tokens(sample), grid)
+    case.expect("recon_sample", restored, atol=ATOL)
+    if usual:
+        _, *places = made.config.latent(made.config.size)
+        latent = sample.flatten(2).unflatten(2, places)
+        assert torch.equal(made.decode(latent), as_strip(restored))
 
 
 @checks("vitok", r"run_ae\.py losses", "input/moments", "input/pred")
 def vitok_losses(case: Case) -> None:
     config = case.config
-    codes = case.input("moments").transpose(1, 2)[..., None]
-    mean, log_variance = (as_tokens(each) for each in moments(codes))
+    assert tuple(config.get("clamp", LOG_VARIANCES)) == LOG_VARIANCES
+    dim = config.get("dim", 2)
+    given = case.input("moments").movedim(dim, 1)
+    codes = given.flatten(2)[..., None]
+    mean, log_variance = (
+        each.unflatten(2, given.shape[2:]).squeeze(-1).movedim(1, dim) for each in moments(codes)
+    )
     case.expect("mean", mean, atol=ATOL)
     case.expect("logvar", log_variance, atol=ATOL)
     # A code of the cases is at the clamp, where a deviation is 22026 and a divergence 6e6.
@@ -116,12 +132,14 @@ def vitok_discriminators(case: Case) -> None:
         case.expect(name, BlurPool(int(name.split("_")[1]))(case.input("x")), atol=ATOL)
     block = config.get("resblock", {})
     if block:
-        made = StyleBlock(block["input_dim"], block["output_dim"])
+        assert block.get("blur_resample", True), "halving by anything but a blur is not ours"
+        made = StyleBlock(block["input_dim"], block["output_dim"], leak=block.get("leaky", LEAK))
         made.load_state_dict(critic_from_official(case.under("state/resblock.")))
         case.expect("resblock", made(case.input("x")), atol=ATOL)
     for name in case.outputs("patch*"):
         clips, actnorm = name.startswith("patch3d"), name.endswith("actnorm")
-        given = config.get(name, config.get("patch", {}))
+        kind = name.split("_")[0]
+        given = next(config[key] for key in (name, kind, "patch") if key in config)
         shape = {"channels": given["input_nc"], "width": given["ndf"], "layers": given["n_layers"]}
         patch = PatchDiscriminator(**shape, actnorm=actnorm, clips=clips).eval()
         patch.load_state_dict(
@@ -137,20 +155,19 @@ def vitok_discriminators(case: Case) -> None:
 @checks("vitok", r"models/dit\.py:DiT", "state/input_width_to_width.weight", "input/x")
 @torch.no_grad()
 def vitok_dit(case: Case) -> None:
-    made = vitok_dit_release.config_of(case.config).build().eval()
+    shape = vitok_dit_release.config_of(case.config)
+    rows = len(case.state["y_embedder.embedding_table.weight"])
+    made = shape.model_copy(update={"null_row": rows > shape.num_classes}).build().eval()
     made.load_state_dict(vitok_dit_release.from_official(case.state))
     again = vitok_dit_release.to_official(made.state_dict())
     assert all(torch.equal(again[name], tensor) for name, tensor in case.state.items())
-    x, t, y = as_maps(case.input("x")), case.input("t").float(), case.input("y")
-    null = torch.full_like(y, made.null)
+    x, t, y = as_row(case.input("x")), case.input("t").float(), case.input("y")
     case.expect("t_emb", made.time(t), atol=ATOL)
     case.expect("out", as_tokens(made(x, t, y)), atol=ATOL)
-    case.expect("out_null", as_tokens(made(x, t, null)), atol=ATOL)
+    if not made.config.null_row:
+        return
+    free = made(x, t, torch.full_like(y, made.null))
+    case.expect("out_null", as_tokens(free), atol=ATOL)
     if "cfg_out" in case:
         scale = case.input("cfg_scale")
-        free = made(x, t, null)
         case.expect("cfg_out", as_tokens(free + scale * (made(x, t, y) - free)), atol=ATOL)
-
-
-def as_maps(tokens: Tensor) -> Tensor:
-    return tokens.transpose(1, 2)[:, :, None]

@@ -75,6 +75,7 @@ def test_f16_is_the_published_shape():
     sides = {"resolution": 256, "z_channels": given["embed_dim"], **given}
     encoder, decoder = sides | {"attn_resolutions": [16]}, sides | {"attn_resolutions": []}
     assert config_of(encoder, decoder, given["embed_dim"]) == preset("f16")
+    assert config_of({**encoder, "in_channels": 1}, decoder, given["embed_dim"]).channels == 1
 
 
 def test_f8_has_the_parameters_that_are_remembered():

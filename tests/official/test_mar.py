@@ -21,7 +21,7 @@ from mezzotint.official.mar import (
     parts,
     to_official,
 )
-from mezzotint.official.renames import unwrap
+from mezzotint.official.renames import read_file, unwrap
 from tests.tiny import MASKED
 
 SIZES = json.loads((Path(__file__).parent / "mar_sizes.json").read_text())
@@ -202,11 +202,14 @@ def test_names_go_both_ways_bit_for_bit(changes):
     assert config_from_official(official, patch=config.patch, heads=heads) == config
 
 
-def test_a_training_file_gives_its_average():
+def test_a_training_file_gives_its_average(tmp_path):
     official = to_official(small().state_dict())
     plain = {name: torch.zeros_like(tensor) for name, tensor in official.items()}
     held = {"model": plain, "model_ema": official, "epoch": 3}
-    assert all(torch.equal(unwrap(held)[name], official[name]) for name in official)
+    path = tmp_path / "checkpoint-last.pth"
+    torch.save(held, path)
+    for found in (unwrap(held), read_file(path)):
+        assert all(torch.equal(found[name], official[name]) for name in official)
 
 
 def test_foreign_tensors_and_unknown_widths_are_said():

@@ -12,6 +12,7 @@ from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.masked.curves import Flat, Ramp, Swell
 from mezzotint.official import halton, mage, maskgit, nat, titok
 from mezzotint.official.fused import fused, parted
+from mezzotint.official.renames import unwrap
 from tests.masked_models import tiny
 
 HERE = Path(__file__).parent
@@ -134,6 +135,15 @@ def test_names_go_both_ways():
     assert found == tiny("maskgit", null_row=False).config
 
 
+def test_tables_start_as_the_releases_start_them():
+    # The cut-off of a normal at 2 deviations is MaskGIT's alone; 5 % of a whole one lie beyond.
+    for kind, beyond in (("maskgit", 0.0), ("halton", 0.0455), ("mage", 0.0455)):
+        torch.manual_seed(0)
+        shape = {"codes": 400, "width": 64, "num_classes": 3}
+        words = tiny(kind, **shape).config.build().words.weight
+        assert float((words.abs() > 0.04).double().mean()) == pytest.approx(beyond, abs=0.01), kind
+
+
 def test_mage_s_checkpoints_come_in_whole_and_go_out_again():
     network = tiny("mage", num_classes=0, unused=True, spare=1000)
     state = network.state_dict()
@@ -156,6 +166,9 @@ def test_released_halton_files_hold_the_table_twice():
     official = halton.to_official(state, tied=True)
     wrapped = {f"module._orig_mod.{name}": tensor for name, tensor in official.items()}
     same(halton.from_official(wrapped), state)
+    optimiser = {"state": {}, "param_groups": []}
+    held = {"iter": 1, "global_epoch": 0, "model_state_dict": wrapped}
+    same(halton.from_official(unwrap({**held, "optimizer_state_dict": optimiser})), state)
     found = halton.config_from_official(wrapped, heads=2)
     assert found.model_copy(update={"mlp": None}) == tiny("halton").config
 
@@ -180,6 +193,8 @@ def test_foreign_tensors_and_settings_are_refused():
         nat.from_official({"x": torch.ones(1)})
     with pytest.raises(ConfigError, match="sched_mode 'odd': expected one of arccos"):
         halton.confident({"sched_mode": "odd"})
+    with pytest.raises(ConfigError, match=r"randomize 'warm_up': of the .* only 'linear' is known"):
+        halton.confident({"randomize": "warm_up"})
     with pytest.raises(ConfigError, match="guidance_decay 'odd': expected one of constant"):
         titok.parts({"guidance_decay": "odd"})
     with pytest.raises(ConfigError, match="proj 2: the release runs with 1 alone"):
@@ -197,3 +212,42 @@ def test_published_settings_in_our_terms():
     assert sum(maskgit.parts()[0](256, 8)) == 256
     assert reveal(32, 8)[0] > 0
     assert order.temperature == head.spread == mage.parts(temperature=4.5)[1].temperature
+
+
+def test_maskgit_s_schedules_are_reckoned_in_float32():
+    def left(schedule, total, steps, start=0):
+        counts = maskgit.parts(schedule=schedule, start=start)[0](total, steps)
+        assert len(counts) == steps
+        assert sum(counts) == total
+        return [total - sum(counts[: step + 1]) for step in range(steps)]
+
+    # 1 - 1/3 and 1 - 2/3 are a bit short of 24 and 12 of 36 tokens; in float64 they are not.
+    assert left("uniform", 36, 6) == [30, 23, 18, 11, 6, 0]
+    assert left("cosine", 256, 8) == [251, 236, 212, 181, 142, 97, 49, 0]
+    assert left("cosine", 16, 6) == [15, 13, 11, 7, 4, 0]
+    assert left("pow2", 36, 3) == [32, 19, 0]
+    assert left("log", 36, 6) == [17, 11, 6, 4, 1, 0]
+    assert left("exp", 36, 4)[1] == 30
+    # Editing starts with the third of 12 iterations; few tokens leave iterations empty.
+    assert left("cosine", 5, 12, start=2) == [5, 5, 4, 3, 2, 1, 1, 1, 1, 1, 1, 0]
+    with pytest.raises(ConfigError, match="start 12: expected 0 to 11, of 12 steps"):
+        left("cosine", 5, 12, start=12)
+    with pytest.raises(ConfigError, match=r"schedule 'odd': expected one of uniform, cosine"):
+        maskgit.parts(schedule="odd")
+
+
+@pytest.mark.parametrize(
+    ("mode", "known"),
+    [
+        # 4/6 is a bit short of two thirds in float32, and 5/6 of 36 comes out as 30 after all.
+        ("linear", [0, 6, 12, 18, 23, 30, 36]),
+        ("square", [0, 1, 4, 9, 15, 25, 36]),
+        ("root", [0, 14, 20, 25, 29, 32, 36]),
+        ("cosine", [0, 1, 4, 10, 17, 26, 36]),
+        ("arccos", [0, 3, 7, 11, 16, 22, 36]),
+    ],
+)
+def test_halton_s_confidence_schedules_are_reckoned_in_float32(mode, known):
+    reveal = halton.confident({"sched_mode": mode})[0]
+    assert reveal.known(36, 7) == known
+    assert sum(reveal(36, 7)) == 36

@@ -13,6 +13,7 @@ from mezzotint.errors import CheckpointError
 from mezzotint.networks.adapters import PUBLISHED, Blocks, adapt, published, trained_share
 from mezzotint.nn.lowrank import LowRank
 from mezzotint.off_the_shelf import open_classifier
+from mezzotint.official.ppap import from_official, partition, to_official
 
 SIZES = json.loads((Path(__file__).parent / "ppap_sizes.json").read_text("utf-8"))
 
@@ -52,6 +53,31 @@ def test_what_is_trained_is_counted_as_published(name):
     numbers = sum(each.lora_A.numel() + each.lora_B.numel() for each in layers)
     assert numbers == size["lora_params"]
     assert sum(p.numel() for p in network.parameters()) == size["params"]
+
+
+@pytest.mark.parametrize(("experts", "steps"), [(5, 1000), (7, 1000), (50, 100), (100, 100)])
+def test_a_boundary_is_served_by_the_expert_below_as_released(experts, steps):
+    edges = [int(i * steps / experts) for i in range(experts + 1)]
+    wanted = [
+        next(i for i in range(experts) if edges[i] <= t <= edges[i + 1]) for t in range(steps)
+    ]
+    clock = torch.arange(1, steps + 1, dtype=torch.float64) / steps
+    assert partition(experts, steps, closed=True).rooms_of(clock).tolist() == wanted
+
+
+def test_names_of_the_released_depth_experts_go_both_ways_bit_for_bit():
+    layers = ("pretrained.layer1.0.0.conv_pw", "scratch.layer1_rn", "scratch.refinenet4.out_conv")
+    layers += ("scratch.refinenet1.resConfUnit2.conv1",)
+    official = {"midas.scratch.output_conv.0.weight": torch.randn(2, 3, 3, 3)}
+    for layer in layers:
+        official[f"midas.{layer}.conv.weight"] = torch.randn(4, 3, 1, 1)
+        official[f"midas.{layer}.lora_A"] = torch.randn(2, 3)
+        official[f"midas.{layer}.lora_B"] = torch.randn(4, 2)
+    ours = from_official(official)
+    assert {f"{layer}.base.weight" for layer in layers} < ours.keys()
+    back = to_official(ours, "midas.")
+    assert list(back) == list(official)
+    assert all(torch.equal(back[name], tensor) for name, tensor in official.items())
 
 
 def test_peft_s_form_trains_less():

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from mezzotint import config, kinds
-from mezzotint.errors import CheckpointError, ConfigError
+from mezzotint.errors import CheckpointError, ConfigError, DataError
 from mezzotint.official import navae, tokenizers, vitok, vitok2, vitok_dit
 from mezzotint.stored import NetworkTokenizer, TokenizerModel
 from mezzotint.tokenizers.places import ByAxes, Learned, Mixed, Sines
@@ -141,6 +141,23 @@ def test_names_of_the_first_release_go_both_ways(options):
     assert list(read.build().state_dict()) == list(ours)
 
 
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("encoded", [True, False])
+def test_a_table_of_sines_is_read_as_one(axes, encoded):
+    """A learned one starts as that of three axes, which not every width has: 16 has none."""
+    width = 24 if axes == 3 else 16
+    half = {"width": width, "depth": 1, "heads": 2}
+    table = {"kind": "sines", "axes": axes, "encoded": encoded}
+    tree = {"size": 12, "patch": 4, "frames": 4, "tubelet": 2, "latent_channels": 3, "table": table}
+    shape = config.load("network", {"kind": "vitok", "encoder": half, "decoder": half, **tree})
+    official = vitok.to_official(shape.build().state_dict())
+    assert vitok.config_from_official(official, heads=(2, 2), size=12, frames=4) == shape
+    if axes == 3:
+        official["dec_posemb"] = official["dec_posemb"] + 0.01
+        read = vitok.config_from_official(official, heads=(2, 2), size=12, frames=4)
+        assert read.table == Learned(encoded)
+
+
 def test_what_is_no_vitok_is_said_so():
     with pytest.raises(CheckpointError, match="not a ViTok: it has no tensor"):
         vitok.config_from_official({}, heads=(1, 1), size=8)
@@ -162,7 +179,8 @@ def test_names_of_the_other_forms_go_both_ways():
     assert again.keys() == ours.keys()
     assert all(torch.equal(again[name], ours[name]) for name in ours)
     assert vitok2.config_from_official(official) == second
-    for changes in ({}, {"groups": 1, "window": None, "gated": False, "resample": "triangle"}):
+    older = {"groups": 1, "window": None, "gated": False, "resample": "triangle", "canvas": 256}
+    for changes in ({}, older, {"groups": 1, "window": None}, {"gated": False, "window": 3}):
         tree = {"kind": "navae", "latent_channels": 2, "patch": 2, "places": 4, **HALVES, **changes}
         third = config.load("network", tree)
         ours = randomised(third.build())
@@ -170,7 +188,27 @@ def test_names_of_the_other_forms_go_both_ways():
         again = navae.from_official(official)
         assert again.keys() == ours.keys()
         assert all(torch.equal(again[name], ours[name]) for name in ours)
-        assert navae.config_from_official(official, heads=(2, 2)) == third
+        read = navae.config_from_official(official, heads=(2, 2), window=third.window)
+        assert read == third
+
+
+@pytest.mark.parametrize("ratio", [2.5, 3.0, 4.0, 4.7, 7.1])
+def test_hidden_widths_that_were_rounded_are_read(ratio):
+    """An encoder of 8 and a decoder of 12 channels round a ratio to ones that need not agree."""
+    shape = vitok2.config_of_variant(f"w8_d1_h2_m{ratio}-w12_d1_h3_m{ratio}/1x2x2")
+    read = vitok2.config_from_official(vitok2.to_official(shape.build().state_dict()))
+    for half in (shape.encoder, shape.decoder):
+        assert read.hidden(half) == shape.hidden(half)
+    assert read.model_copy(update={"mlp_ratio": ratio}) == shape
+
+
+def test_a_half_that_is_of_another_ratio_is_refused():
+    shape = vitok2.config_of_variant("w32_d1_h2-w32_d1_h2/1x2x2")
+    official = vitok2.to_official(shape.build().state_dict())
+    wide = {n: t for n, t in official.items() if "ffn" not in n or not n.startswith("encoder")}
+    name = "encoder_blocks.0.ffn.fc1.weight"
+    with pytest.raises(CheckpointError, match="are of no ViTok-v2"):
+        vitok2.config_from_official({**wide, name: torch.zeros(4 * len(official[name]), 32)})
 
 
 def test_both_files_of_the_second_form_make_a_tokenizer(tmp_path):
@@ -188,6 +226,49 @@ def test_both_files_of_the_second_form_make_a_tokenizer(tmp_path):
     assert all(torch.equal(again[name], tensor) for name, tensor in official.items())
     with pytest.raises(CheckpointError, match=r"read encoder\.safetensors and"):
         tokenizers.read("vitok2", tmp_path / vitok2.FILES[0], {})
+
+
+def towers(**changes):
+    tower = {"width": 32, "depth": 1, "num_heads": 4, "nposemb": 4, "kv_groups": 2}
+    image = {**tower, "local_ws": [5, 5], "use_t5_mlp": True, **changes}
+    return {"patch_size": 2, "channel_dim": 3, "image": image, "decoder_image": dict(image)}
+
+
+def test_the_third_form_s_options():
+    assert navae.config_of(towers()).window == 5
+    assert navae.config_of(towers(local_ws=None)).window is None
+    unsaid = towers()
+    for tower in ("image", "decoder_image"):
+        del unsaid[tower]["local_ws"]
+    assert navae.config_of(unsaid).window == 128
+    with pytest.raises(ConfigError, match="local_ws: 5 and 7; expected the same to both sides"):
+        navae.config_of(towers(local_ws=[5, 7]))
+    apart = towers()
+    apart["decoder_image"]["kv_groups"] = 4
+    with pytest.raises(ConfigError, match="kv_groups: 2 and 4; expected the same in both towers"):
+        navae.config_of(apart)
+
+
+def test_older_towers_take_grids_beyond_their_tables():
+    older = {**towers(), "image_model": "proj.image_text.naflex_vit"}
+    shape = navae.config_of(
+        {
+            **older,
+            "image": towers(use_t5_mlp=False)["image"],
+            "decoder_image": towers(use_t5_mlp=False)["decoder_image"],
+        }
+    )
+    made = shape.build()
+    row, column = (
+        axis.reshape(1, -1)
+        for axis in torch.meshgrid(torch.arange(6), torch.arange(3), indexing="ij")
+    )
+    table = made.encoder.positions.movedim(-1, 0)[None]
+    wanted = torch.nn.functional.interpolate(table, (6, 3), mode="bilinear", antialias=True)
+    found = made.encoder.placed(row, column)
+    torch.testing.assert_close(found, wanted.flatten(2).mT, atol=1e-6, rtol=1e-5)
+    with pytest.raises(DataError, match="has 4 places"):
+        navae.config_of(towers()).build().encoder.placed(row, column)
 
 
 def test_the_generator_s_names_go_both_ways():

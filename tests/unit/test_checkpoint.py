@@ -210,7 +210,7 @@ def test_a_pickle_that_could_run_code_is_refused_and_does_not_run(tmp_path):
     assert not proof.exists()
 
 
-@pytest.mark.parametrize("key", [None, "ema", "model", "state_dict"])
+@pytest.mark.parametrize("key", [None, *checkpoint.HELD])
 def test_a_pickle_of_tensors_is_read(tmp_path, key):
     path = tmp_path / "model.pt"
     tensors = {"weight": torch.arange(3.0)}
@@ -219,9 +219,10 @@ def test_a_pickle_of_tensors_is_read(tmp_path, key):
     assert "without a mezzotint config" in complaint(CheckpointError, path, load, path)
 
 
-def test_the_average_is_preferred(tmp_path):
+@pytest.mark.parametrize("average", ["ema", "model_ema"])
+def test_the_average_is_preferred(tmp_path, average):
     path = tmp_path / "model.pt"
-    torch.save({"model": {"w": torch.zeros(1)}, "ema": {"w": torch.ones(1)}}, path)
+    torch.save({"model": {"w": torch.zeros(1)}, average: {"w": torch.ones(1)}}, path)
     assert read_pickle(path)["w"] == 1
 
 

@@ -126,6 +126,7 @@ def test_quantiles_are_those_of_training():
         (lambda: Official((5, 20), (2,)), "2 numbers of samples and 1 of"),
         (lambda: Official((20, 5), (2, 1)), "expected rising numbers"),
         (lambda: Official((5, 20), (2, 2)), "that end in 1"),
+        (lambda: Official((1, 2, 3, 4), (4, 3, 2, 1)).plan(CHAIN), "the stage of 4 adds no time"),
         (lambda: Race(error=0.0), "expected a probability"),
         (lambda: Race(start=2), "start 2"),
         (lambda: Exhaustive(trials=0).plan(CHAIN), "trials: 0"),
@@ -303,6 +304,11 @@ def test_the_bound_of_a_model_without_a_variance_takes_the_posteriors():
     estimate, wanted = truth()
     plain = Estimate(estimate.x0, estimate.eps)
     assert float(Bound()(plain, wanted)) == pytest.approx(float(Bound()(estimate, wanted)))
+    path = DiscreteVP()
+    first = torch.tensor([1e-3], dtype=torch.float64)
+    step, scales = path.step(first).like(wanted.x0), path.at(first, wanted.x0)
+    last = wanted._replace(scales=scales, step=step)
+    assert torch.equal(Bound(mix=1.0)(plain, last), Bound()(plain, last))  # none is at beta there
     with pytest.raises(ConfigError, match="needs a discrete chain"):
         Bound().check(Linear())
     with pytest.raises(ConfigError, match="needs a discrete chain"):

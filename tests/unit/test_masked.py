@@ -1,6 +1,7 @@
 """Plans, curves, orders, heads and maskings against closed forms; what is refused, and how."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -133,6 +134,21 @@ def test_a_halton_path_visits_all_cells_and_spreads():
     masked = torch.ones(1, 4, dtype=torch.bool)
     with pytest.raises(ConfigError, match=r"order.size 2 x 3 is 6 tokens, expected 4"):
         Halton((2, 3)).begin(masked, SeededNoise([0]))
+
+
+@pytest.mark.parametrize("side", [9, 12, 18, 27])
+def test_a_halton_path_takes_a_point_on_an_edge_to_the_cell_behind_it(side):
+    def point(index, base):
+        value, scale = Fraction(0), Fraction(1)
+        while index:
+            scale /= base
+            index, digit = divmod(index, base)
+            value += digit * scale
+        return value
+
+    points = ((point(i, 2), point(i, 3)) for i in range(1, 10_001))
+    cells = dict.fromkeys((int(x * side), int(y * side)) for x, y in points)
+    assert [divmod(cell, side) for cell in halton_path((side, side)).tolist()] == list(cells)
 
 
 def test_a_rolled_path_begins_elsewhere_and_goes_on():

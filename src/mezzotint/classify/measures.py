@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from mezzotint.diffusion.estimate import Estimate
 from mezzotint.diffusion.paths import Path
-from mezzotint.diffusion.predictions import Truth, divergence, fixed, per_example, surprise
+from mezzotint.diffusion.predictions import Truth, divergence, per_example, surprise, varied
 from mezzotint.errors import ConfigError
 
 View = Callable[[Estimate, Truth], Float[Tensor, "b ..."]]
@@ -139,7 +139,7 @@ class Bound(OnChain):
 
     def __call__(self, estimate: Estimate, truth: Truth) -> Float[Tensor, "b"]:
         """Return the divergence."""
-        return per_example(divergence(_varied(estimate, self.mix, truth), truth)) / math.log(2)
+        return per_example(divergence(_ranged(estimate, self.mix, truth), truth)) / math.log(2)
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Surprise(OnChain):
 
     def __call__(self, estimate: Estimate, truth: Truth) -> Float[Tensor, "b"]:
         """Return the negative log-likelihood."""
-        return per_example(surprise(_varied(estimate, self.mix, truth), truth)) / math.log(2)
+        return per_example(surprise(_ranged(estimate, self.mix, truth), truth)) / math.log(2)
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,8 @@ class Total:
             part.check(path)
 
 
-def _varied(estimate: Estimate, mix: float, truth: Truth) -> Estimate:
-    return fixed(estimate, mix, truth) if estimate.var_mix is None else estimate
+def _ranged(estimate: Estimate, mix: float, truth: Truth) -> Estimate:
+    return varied(estimate, mix, truth) if estimate.var_mix is None else estimate
 
 
 __all__ = [

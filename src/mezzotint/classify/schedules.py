@@ -185,7 +185,11 @@ class Official(Stages):
     """
 
     def plan(self, path: Path) -> Plan:
-        """Return the times, stage by stage."""
+        """Return the times, stage by stage.
+
+        Raises:
+            ConfigError: a stage adds none.
+        """
         count = self.samples[-1]
         stride = self.steps // count
         grid = [stride // 2 + j * stride for j in range(count)]
@@ -195,6 +199,11 @@ class Official(Stages):
             step = count // samples
             wanted = grid[step // 2 :: step][:samples]
             stages.append([index for index in wanted if index not in used])
+            if not stages[-1]:
+                raise ConfigError(
+                    f"stages: of {self.samples} samples, the stage of {samples} adds no time to "
+                    "those before; expected divisors of the last number"
+                )
             used |= set(stages[-1])
         return self.staged(path, stages)
 

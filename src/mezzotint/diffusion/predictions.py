@@ -224,19 +224,17 @@ class FixedRange:
 
     def loss(self, out: Float[Tensor, "b ..."], truth: Truth) -> Float[Tensor, "b"]:
         """Return `simple` mse + `bound` vb."""
-        estimate = fixed(self.mean.estimate(out, truth.x, truth.scales), self.mix, truth)
+        estimate = varied(self.mean.estimate(out, truth.x, truth.scales), self.mix, truth)
         return self.simple * self.mean.loss(out, truth) + self.bound * bound(estimate, truth)
 
 
-def fixed(estimate: Estimate, mix: float, truth: Truth) -> Estimate:
-    """Return an estimate under a fixed reverse variance, as the bound of a step needs one.
+def varied(estimate: Estimate, mix: float, truth: Truth) -> Estimate:
+    """Give an estimate a fixed reverse variance: at mix 0 the posterior's, at 1 the upper bound.
 
-    At the last step the upper variance, too, is the posterior's of the step before: the releases
-    replace their first beta by it, but in a learned range.
+    At the last step it is that of the step before, whatever the mix, as in the release.
     """
-    assert truth.step is not None, "the variational bound needs a discrete chain"
-    share = torch.full_like(estimate.x0, mix).masked_fill(truth.step.last, 0.0)
-    return replace(estimate, var_mix=share)
+    assert truth.step is not None, "a reverse variance needs a discrete chain"
+    return replace(estimate, var_mix=torch.full_like(truth.x, mix) * ~truth.step.last)
 
 
 def bound(estimate: Estimate, truth: Truth) -> Float[Tensor, "b"]:

@@ -165,6 +165,8 @@ class Halton(TokenTransformer):
         self.bias = nn.Parameter(torch.zeros(config.codes + 1))
         initialise(self)
         for name, module in self.named_modules():
+            if isinstance(module, nn.Embedding):  # the release cuts nothing off
+                nn.init.normal_(module.weight, std=0.02)
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
             if name.startswith("blocks.") and name.endswith(".modulation.linear"):

@@ -56,10 +56,12 @@ class StyleBlock(nn.Module):
     Args:
         width: channels in.
         wider: channels out.
+        leak: slope of the LeakyReLUs below 0.
     """
 
-    def __init__(self, width: int, wider: int) -> None:
+    def __init__(self, width: int, wider: int, *, leak: float = LEAK) -> None:
         super().__init__()
+        self.leak = leak
         self.conv1 = nn.Conv2d(width, wider, 3, padding=1)
         self.conv2 = nn.Conv2d(wider, wider, 3, padding=1)
         self.skip = nn.Conv2d(width, wider, 1, bias=False)
@@ -67,8 +69,8 @@ class StyleBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
         """Halve the map."""
-        main = self.blur(functional.leaky_relu(self.conv1(x), LEAK))
-        main = functional.leaky_relu(self.conv2(main), LEAK)
+        main = self.blur(functional.leaky_relu(self.conv1(x), self.leak))
+        main = functional.leaky_relu(self.conv2(main), self.leak)
         return (self.skip(self.blur(x)) + main) / 2**0.5
 
 

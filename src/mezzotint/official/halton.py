@@ -5,16 +5,19 @@ A released checkpoint also holds `head.weight`, which is the embedding table onc
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.masked.curves import Along, EndToEnd, Flat, Inverse, Ramp
 from mezzotint.masked.heads import Categorical
 from mezzotint.masked.order import Confidence, Halton
-from mezzotint.masked.plan import Arccos, Cosine, Curve, Power, Revealed
+from mezzotint.masked.plan import Arccos, Revealed
 from mezzotint.networks.halton import HaltonConfig
 from mezzotint.official.fused import fused, parted
 from mezzotint.official.renames import Renames, State
@@ -44,14 +47,38 @@ RENAMES: Final = Renames(
     ),
 )
 
-CURVES: Final[dict[str, Curve]] = {
-    "arccos": Arccos(),
-    "cosine": Cosine(),
-    "linear": Power(1.0),
-    "root": Power(0.5),
-    "square": Power(2.0),
+_LINEAR: Final = "linear"  # how the confidence sampler's noise fades
+
+Share = Callable[[Float[Tensor, "t"]], Float[Tensor, "t"]]
+
+SHARES: Final[dict[str, Share]] = {
+    "arccos": lambda r: 1 - torch.arccos(r) / (math.pi / 2),
+    "cosine": lambda r: 1 - torch.cos(math.pi / 2 * r),
+    "linear": lambda r: r,
+    "root": torch.sqrt,
+    "square": torch.square,
 }
-"""By the release's `sched_mode`."""
+"""By the release's `sched_mode`, from ratios to the share of tokens that is known."""
+
+
+@dataclass(frozen=True)
+class Early(Revealed):
+    """Counts of the confidence sampler, in float32 throughout as in the release.
+
+        known = max(s + 1, floor(total share(s / (T - 1))))
+
+    A floor may come out one less than it should, and elsewhere than if r alone were rounded.
+
+    Args:
+        share: of tokens that is known.
+    """
+
+    share: Share = SHARES["arccos"]
+
+    def known(self, total: int, steps: int) -> list[int]:
+        """Return how many tokens are to be known after each step, however few that may be."""
+        ratios = torch.linspace(0.0, 1.0, steps, dtype=torch.float32)
+        return [*(self.share(ratios) * total).int().tolist()[:-1], total]
 
 
 def config_of(arguments: Mapping[str, Any]) -> HaltonConfig:
@@ -149,15 +176,20 @@ def confident(
         arguments: `sm_temp`, which multiplies logits, `w`, `randomize`, `r_temp`, `sched_mode`.
 
     Raises:
-        ConfigError: a `sched_mode` that the release does not know.
+        ConfigError: a `sched_mode` that the release does not know, or a `randomize` that is not
+            "linear": what others do is not specified.
     """
     mode, weight = arguments.get("sched_mode", "arccos"), arguments.get("w", 0.0)
-    if mode not in CURVES:
-        raise ConfigError(f"sched_mode {mode!r}: expected one of {', '.join(CURVES)}")
+    if mode not in SHARES:
+        raise ConfigError(f"sched_mode {mode!r}: expected one of {', '.join(SHARES)}")
+    if (kind := arguments.get("randomize", _LINEAR)) != _LINEAR:
+        raise ConfigError(
+            f"randomize {kind!r}: of the confidence sampler only {_LINEAR!r} is known"
+        )
     noise = Ramp(arguments.get("r_temp", 4.5), 0.0, clock=EndToEnd())
     head = Categorical(Inverse(Flat(arguments.get("sm_temp", 1.0))))
     scale = Ramp(1.0, 1.0 + weight, clock=EndToEnd())
-    return Revealed(CURVES[mode], early=True), Confidence(noise), head, scale
+    return Early(share=SHARES[mode]), Confidence(noise), head, scale
 
 
 def visiting(

@@ -97,7 +97,8 @@ def config_of(encoder: Mapping[str, Any], decoder: Mapping[str, Any], latent: in
     """Translate the arguments of the release's constructors, which name sides of a nominal image.
 
     Args:
-        encoder: `ch`, `ch_mult`, `num_res_blocks`, `attn_resolutions`, `resolution`, `z_channels`.
+        encoder: `ch`, `ch_mult`, `num_res_blocks`, `attn_resolutions`, `resolution`, `z_channels`,
+            and where they are not 3, `in_channels`.
         decoder: the same; only its `attn_resolutions` may be others.
         latent: `embed_dim`, channels of a latent.
     """
@@ -108,6 +109,7 @@ def config_of(encoder: Mapping[str, Any], decoder: Mapping[str, Any], latent: in
     )
     inner = encoder["z_channels"]
     return KLConfig(
+        channels=encoder.get("in_channels", 3),
         latent_channels=latent,
         width=encoder["ch"],
         multipliers=tuple(encoder["ch_mult"]),

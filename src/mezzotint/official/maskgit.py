@@ -4,15 +4,19 @@ Arrays are named by their path, parts joined by "/"; a leading "params" is dropp
 (in, out), and those of attention have an axis for the heads.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from mezzotint.errors import CheckpointError
+from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.masked.curves import Along, Flat, Ramp
 from mezzotint.masked.order import Confidence
-from mezzotint.masked.plan import Cosine, Masked
 from mezzotint.networks.maskgit import MaskGITConfig
 from mezzotint.official.fused import fused, parted
 from mezzotint.official.renames import Renames, State
@@ -155,9 +159,74 @@ def hints(config: MaskGITConfig) -> dict[str, Any]:
     return {"heads": config.heads}
 
 
+Share = Callable[[Float[Tensor, ""], Float[Tensor, ""]], Float[Tensor, ""]]
+"""From r and the number of tokens, both float32, to the share of them that is masked."""
+
+_SHARES: Final[dict[str, Share]] = {
+    "uniform": lambda r, _: 1 - r,
+    "cosine": lambda r, _: torch.cos(math.pi / 2 * r),
+    "log": lambda r, tokens: -torch.log2(r) / torch.log2(tokens),
+    "exp": lambda r, tokens: 1 - torch.exp2(-torch.log2(tokens) * (1 - r)),
+}
+_POWER: Final = "pow"
+
+
+def share_of(schedule: str) -> Share:
+    """Return a schedule of the release by its name, such as "cosine" or "pow2.5".
+
+    Raises:
+        ConfigError: the release does not know it.
+    """
+    power = schedule.removeprefix(_POWER)
+    try:
+        return _SHARES[schedule] if power == schedule else _power(float(power))
+    except (KeyError, ValueError):
+        names = ", ".join(_SHARES)
+        raise ConfigError(f"schedule {schedule!r}: expected one of {names}, pow2.5") from None
+
+
+def _power(power: float) -> Share:
+    return lambda r, _: 1 - r**power
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The release's counts: k = max(1, min(masked - 1, floor(total share((s + 1) / T)))).
+
+    It reckons in float32 throughout, so that a floor may come out one less than it should.
+
+    Args:
+        share: that is masked.
+        start: the first iteration (`start_iter`); those before it reveal nothing. The release edits
+            images from the third of 12 on.
+    """
+
+    share: Share = _SHARES["cosine"]
+    start: int = 0
+
+    def __call__(self, total: int, steps: int) -> tuple[int, ...]:
+        """Return the counts.
+
+        Raises:
+            ConfigError: there is no iteration left after the start.
+        """
+        if not 0 <= self.start < steps:
+            raise ConfigError(f"start {self.start}: expected 0 to {steps - 1}, of {steps} steps")
+        left, tokens = [total] * (1 + self.start), torch.tensor(float(total), dtype=torch.float32)
+        for step in range(1 + self.start, steps):
+            ratio = torch.tensor(step, dtype=torch.float32) / steps
+            wanted = int(tokens * self.share(ratio, tokens).clamp(1e-6, 1.0))
+            left.append(min(total, max(1, min(left[-1] - 1, wanted))))
+        return tuple(before - after for before, after in pairwise([*left, 0]))
+
+
 def parts(
-    *, choice_temperature: float = 4.5, guidance: float = 1.0
-) -> tuple[Masked, Confidence, Along]:
+    *,
+    choice_temperature: float = 4.5,
+    guidance: float = 1.0,
+    schedule: str = "cosine",
+    start: int = 0,
+) -> tuple[Schedule, Confidence, Along]:
     """Return counts, order and guidance of the release; it has no guidance, which stays at 1."""
     order = Confidence(Ramp(choice_temperature, 0.0))
-    return Masked(Cosine(single=True)), order, Flat(guidance)
+    return Schedule(share_of(schedule), start), order, Flat(guidance)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from mezzotint.errors import CheckpointError
+from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.nn.resample import Lanczos, Triangle
 from mezzotint.official.renames import Renames, State
 from mezzotint.tokenizers.navae import NaVAEConfig
@@ -34,6 +34,9 @@ _MLPS: Final = (
     ("MlpBlock_0.Dense_1.*", "mlp.2.*"),
 )
 _NORMS: Final = (("LayerNorm_0.*", "norm1.*"), ("LayerNorm_1.*", "norm2.*"))
+_WINDOW: Final = (128, 128)
+_CANVAS: Final = 256
+"""Places that the older towers resample their tables to; others keep to the table."""
 _TOWERS: Final = {"img": "encoder", "decoder_image": "decoder"}
 
 
@@ -62,20 +65,30 @@ def config_of(arguments: Mapping[str, Any]) -> NaVAEConfig:
     Args:
         arguments: `channel_dim`, `patch_size`, and for `image` and `decoder_image` the `width`,
             `depth`, `num_heads`, `nposemb`, `kv_groups` and `local_ws` of a tower.
+
+    Raises:
+        ConfigError: the towers differ in more than their size, or look further one way.
     """
     image = arguments["image"]
+    for key in ("nposemb", "kv_groups", "local_ws", "use_t5_mlp"):
+        ours, theirs = image.get(key), arguments["decoder_image"].get(key)
+        if ours != theirs:
+            raise ConfigError(f"{key}: {ours} and {theirs}; expected the same in both towers")
     shared = "gqa" in arguments.get("image_model", "gqa")
     encoder, decoder = (
         Half(width=tree["width"], depth=tree["depth"], heads=tree["num_heads"])
         for tree in (image, arguments["decoder_image"])
     )
-    window = (image.get("local_ws") or [None])[0] if shared else None
+    before, after = (image.get("local_ws", _WINDOW) if shared else None) or (None, None)
+    if before != after:
+        raise ConfigError(f"local_ws: {before} and {after}; expected the same to both sides")
     return NaVAEConfig(
         latent_channels=arguments["channel_dim"],
         patch=arguments["patch_size"],
         places=image["nposemb"],
         groups=image.get("kv_groups", 2) if shared else 1,
-        window=window,
+        canvas=None if shared else _CANVAS,
+        window=before,
         gated=image.get("use_t5_mlp", shared),
         resample=Lanczos() if shared else Triangle(),
         encoder=encoder,
@@ -115,6 +128,7 @@ def config_from_official(
         encoder=Half(width=wide, depth=depths[0], heads=heads[0]),
         decoder=Half(width=deep, depth=depths[1], heads=heads[1]),
         places=places,
+        canvas=None if shared else _CANVAS,
         groups=groups,
         window=window if shared else None,
         gated=any("/T5_MLP_0/" in path for path in state),
@@ -131,7 +145,7 @@ def from_official(state: Mapping[str, Tensor]) -> State:
 
 def to_official(state: Mapping[str, Tensor], config: NaVAEConfig) -> State:
     """Rename and turn our tensors to the official ones; strict."""
-    shared = config.groups > 1 or config.window is not None
+    shared = config.groups > 1 or config.window is not None or config.resample != Triangle()
     renamed = (SHARED if shared else PLAIN).to_official(state)
     found: State = {}
     for name, tensor in renamed.items():

@@ -35,8 +35,9 @@ def partition(experts: int, steps: int = 1000, *, closed: bool = False) -> Parti
     """
     if not 1 <= experts <= steps:
         raise ConfigError(f"{experts} experts for {steps} timesteps; expected 1 to {steps}")
-    ranges = training_ranges(experts, steps)
-    return Partition(tuple((low + closed) / steps for low, _ in ranges[1:]))
+    if closed:  # not the edges of training: n / N T may round to below a whole number
+        return Partition(tuple((edge + 1) / steps for edge in boundaries(experts, steps)[1:-1]))
+    return Partition(tuple(low / steps for low, _ in training_ranges(experts, steps)[1:]))
 
 
 def training_ranges(experts: int, steps: int = 1000) -> list[tuple[int, int]]:
@@ -97,20 +98,22 @@ STUDENTS: Final = {
 """How clean images reach the teacher, and noisy ones the experts, in each of the three networks."""
 
 
+_PREFIXES: Final = ("resnet.", "deit.classifier.", "midas.")
+
+
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return an expert's file, of ResNets or DeiT, with the names of an adapted network.
+    """Return an expert's file, of ResNets, DeiT or MiDaS, with the names of an adapted network.
 
     `resnet.conv1.conv.weight` becomes `conv1.base.weight`; A and B keep their names and shapes.
 
     Raises:
         CheckpointError: it is another kind of file, which the release would load in silence.
     """
-    prefixes = ("resnet.", "deit.classifier.")
-    prefix = next((each for each in prefixes if any(n.startswith(each) for n in state)), None)
+    prefix = next((each for each in _PREFIXES if any(n.startswith(each) for n in state)), None)
     if prefix is None or not any(name.endswith("lora_A") for name in state):
         raise CheckpointError(
-            "not an expert of PPAP: expected names under resnet. or deit.classifier., with lora_A; "
-            "the files called multi_experts for ResNet-50 are PPAP-5's under another name"
+            "not an expert of PPAP: expected names under resnet., deit.classifier. or midas., with "
+            "lora_A; the files called multi_experts for ResNet-50 are PPAP-5's under another name"
         )
     adapted = {name.removesuffix(".lora_A") for name in state if name.endswith(".lora_A")}
     renamed = {}
@@ -127,7 +130,7 @@ def to_official(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
     Args:
         state: names to tensors.
-        prefix: `resnet.` or `deit.classifier.`.
+        prefix: `resnet.`, `deit.classifier.` or `midas.`.
     """
     renamed = {}
     for name, tensor in state.items():

@@ -92,13 +92,13 @@ def read_file(path: Path) -> State:
 def unwrap(held: Mapping[str, Any]) -> State:
     """Return the weights in a release's file: the average if it holds one, without prefixes.
 
-    Training files hold `ema` or `model_ema`, and `model`; those saved under data parallelism
-    prefix `module.`.
+    Training files hold `ema` or `model_ema`, and `model`, or `model_state_dict` (Halton-MaskGIT);
+    those saved under data parallelism prefix `module.`.
 
     Raises:
         CheckpointError: there is no mapping of tensors inside.
     """
-    for key in ("ema", "model_ema", "model", "state_dict"):
+    for key in checkpoint.HELD:
         inner = held.get(key)
         if isinstance(inner, Mapping):
             return unwrap(inner)

@@ -4,14 +4,16 @@ Shapes do not tell the heads, nor by what queries and keys turn, nor whether 2 c
 moments: that is asked for. A paper's name such as "S-L/16" has two widths, the release's code one.
 """
 
+import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+import torch
 from torch import Tensor
 
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.official.renames import Renames, State
-from mezzotint.tokenizers.places import ByAxes, ByIndex, Learned, Mixed, Rotary, Sines, Table
+from mezzotint.tokenizers.places import ByAxes, ByIndex, Grid, Learned, Mixed, Rotary, Sines, Table
 from mezzotint.tokenizers.vitok import ViTokConfig
 from mezzotint.tokenizers.vitok_parts import Half
 
@@ -57,6 +59,7 @@ TABLES: Final[dict[str, Table | None]] = {
     "dec": Learned(encoded=False),
 }
 """By the release's `posemb`. That "dec" is a table of the decoder alone is read from its name."""
+SINES: Final[tuple[Literal[1, 2, 3], ...]] = (1, 2, 3)
 ROTARY: Final[dict[str, type[ByIndex] | type[ByAxes] | type[Mixed]]] = {
     "1d_axial": ByIndex,
     "2d_axial": ByAxes,
@@ -141,7 +144,7 @@ def config_from_official(
         decoder=Half(width=deep, depth=_depth(state, "decoder"), heads=heads[1]),
         kl=kl,
         codes=None if code is None else count,
-        table=_table(state),
+        table=_table(state, (frames // tubelet, size // patch, size // patch)),
         rotary=rotary or mixed or ByIndex(),
         budgets=() if mask is None else (1,),
     )
@@ -154,9 +157,18 @@ def _depth(state: Mapping[str, Tensor], half: str) -> int:
     return sum(n.startswith(f"{half}.blocks.") and n.endswith(".norm1.weight") for n in state)
 
 
-def _table(state: Mapping[str, Tensor]) -> Table | None:
-    """Return a table that is read from the file; what it was made by does not matter any more."""
-    return Learned(encoded="posemb" in state) if "dec_posemb" in state else None
+def _table(state: Mapping[str, Tensor], grid: Grid) -> Table | None:
+    """Return what a file's table is: sines as a fresh network has them, or learned."""
+    if "dec_posemb" not in state:
+        return None
+    found, encoded = state["dec_posemb"], "posemb" in state
+    count, width = found.shape[1:]
+    for axes in SINES:
+        sines = Sines(axes, encoded)
+        there = count == math.prod(grid) and width % sines.parts() == 0
+        if there and torch.allclose(sines(grid, width), found[0].float(), atol=1e-4):
+            return sines
+    return Learned(encoded)
 
 
 def from_official(state: Mapping[str, Tensor]) -> State:

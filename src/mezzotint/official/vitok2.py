@@ -107,8 +107,7 @@ def config_from_official(state: Mapping[str, Tensor]) -> ViTok2Config:
             f"not a ViTok-v2: it has no tensor {error}; read encoder.safetensors and "
             "decoder.safetensors together"
         ) from None
-    ratios = (MLP_RATIO, *(hidden[name] / half.width for name, half in halves.items()))
-    for ratio in ratios:
+    for ratio in _ratios([(hidden[name], half.width) for name, half in halves.items()]):
         found = ViTok2Config(
             latent_channels=values,
             patch=round((pixels / 3) ** 0.5),
@@ -119,6 +118,16 @@ def config_from_official(state: Mapping[str, Tensor]) -> ViTok2Config:
         if all(found.hidden(half) == hidden[name] for name, half in halves.items()):
             return found
     raise CheckpointError(f"MLPs of {hidden} hidden channels are of no ViTok-v2")
+
+
+def _ratios(pairs: list[tuple[int, int]]) -> tuple[float, ...]:
+    """Return ratios that may have made hidden widths, the likely ones first.
+
+    Rounding to multiples of 16 leaves each half a range of ratios; the last one lies in both.
+    """
+    low = max((hidden - 8) / width for hidden, width in pairs)
+    high = min((hidden + 8) / width for hidden, width in pairs)
+    return MLP_RATIO, *(hidden / width for hidden, width in pairs), (low + high) / 2
 
 
 def _shape(state: Mapping[str, Tensor], half: str) -> Half:

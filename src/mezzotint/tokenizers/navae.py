@@ -35,7 +35,8 @@ class NaVAEConfig(AutoencoderConfig):
     Attributes:
         patch: side of a patch.
         encoder, decoder: their blocks.
-        places: rows and columns of the tables of positions; no picture may have more patches.
+        places: rows and columns of the tables of positions.
+        canvas: rows or columns of patches of the largest picture; null is as many as `places`.
         groups: heads of queries that share one of keys and values.
         window: how far a token looks along its row, to both sides; null is everywhere.
         gated: whether the MLPs are SwiGLU without biases; else they are GELU ones of ratio 4.
@@ -49,6 +50,7 @@ class NaVAEConfig(AutoencoderConfig):
     encoder: Half
     decoder: Half
     places: int = Field(default=129, ge=1)
+    canvas: PositiveInt | None = None
     groups: int = Field(default=2, ge=1)
     window: PositiveInt | None = 128
     gated: bool = True
@@ -160,13 +162,14 @@ class RaggedTower(nn.Module):
         """Return the position of every token: the table, resampled to the grid of each picture.
 
         Raises:
-            DataError: a picture has more rows or columns than the table.
+            DataError: a picture has more rows or columns than there may be.
         """
         grids = torch.stack([row.amax(1), column.amax(1)], 1) + 1
-        if int(grids.max()) > self.config.places:
+        largest = self.config.canvas or self.config.places
+        if int(grids.max()) > largest:
             raise DataError(
                 f"a picture of {int(grids.max())} rows or columns of patches: this tokenizer has "
-                f"{self.config.places} places; shrink the picture"
+                f"{largest} places; shrink the picture"
             )
         found: dict[tuple[int, ...], Tensor] = {}
         for grid in {tuple(each) for each in grids.tolist()}:

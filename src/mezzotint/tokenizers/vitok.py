@@ -197,9 +197,10 @@ class ViTok(Autoencoder):
         if self.code is not None:
             assert self.decoder_table is not None, "the config has seen to it"
             before = tokens.shape[1]
-            tokens = torch.cat([tokens, self.decoder_table.expand(len(z), -1, -1)], 1)
+            places = self.decoder_table[:, : math.prod(grid)]
+            tokens = torch.cat([tokens, places.expand(len(z), -1, -1)], 1)
         elif self.decoder_table is not None:
-            tokens = tokens + self.decoder_table
+            tokens = tokens + self.decoder_table[:, : tokens.shape[1]]  # of a shorter clip
         tokens = self.decoder(tokens, grid, before)[:, before:]
         return self.pixels(tokens.transpose(1, 2).unflatten(2, grid))
 
