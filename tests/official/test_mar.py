@@ -202,6 +202,14 @@ def test_names_go_both_ways_bit_for_bit(changes):
     assert config_from_official(official, patch=config.patch, heads=heads) == config
 
 
+def test_a_ratio_read_off_makes_mlps_as_wide_as_they_are():
+    model = small(encoder_embed_dim=28, decoder_embed_dim=28, decoder_num_heads=2, mlp_ratio=4.36)
+    assert int(28 * (122 / 28)) != 122  # what is read off must not be the bare quotient
+    official = to_official(model.state_dict())
+    read = config_from_official(official, patch=1, heads=(2, 2))
+    MAR(read).load_state_dict(from_official(official))
+
+
 def test_a_training_file_gives_its_average(tmp_path):
     official = to_official(small().state_dict())
     plain = {name: torch.zeros_like(tensor) for name, tensor in official.items()}

@@ -14,6 +14,7 @@ from mezzotint.masked.curves import Ramp
 from mezzotint.masked.order import Confidence
 from mezzotint.masked.plan import Cosine, Masked
 from mezzotint.networks.mage import MAGEConfig
+from mezzotint.official.ratios import ratio
 from mezzotint.official.renames import Renames, State
 
 TOKENIZER: Final = "vqgan."
@@ -119,7 +120,7 @@ def config_from_official(
         decoder_depth=_count(state, "decoder_blocks."),
         decoder_width=inner,
         decoder_heads=decoder_heads,
-        hidden_ratio=hidden / width,
+        hidden_ratio=ratio(hidden, width),
         spare=_SPARE,
         places=places,
         unused="mask_token" in state,

@@ -16,6 +16,7 @@ from mezzotint.diffusion.predictions import LearnedRange
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.networks.mar import MARConfig
 from mezzotint.networks.token_mlp import TokenMLPConfig
+from mezzotint.official.ratios import ratio
 from mezzotint.official.renames import Renames, State
 
 _BLOCK: Final = (
@@ -162,7 +163,7 @@ def config_from_official(
             "decoder_embed_dim": narrow,
             "decoder_depth": _count(state, "decoder_blocks."),
             "decoder_num_heads": known[1],
-            "mlp_ratio": hidden / width,
+            "mlp_ratio": ratio(hidden, width),
             "buffer_size": places - length,
             "diffloss_w": head,
             "diffloss_d": _count(state, "diffloss.net.res_blocks."),
