@@ -9,7 +9,8 @@ from torch import Tensor
 from mezzotint.convert import inherit
 from mezzotint.diffusion.guidance import ClassifierFree
 from mezzotint.diffusion.predictions import LearnedRange
-from mezzotint.nn.attention import LinearAttention, linear_attention, positive
+from mezzotint.nn.attention import LinearAttention, linear_attention
+from mezzotint.nn.features import positive
 from mezzotint.official import dit
 from mezzotint.official.lit import config_of, from_official, to_official
 from mezzotint.training.distillation import (

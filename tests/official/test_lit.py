@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from mezzotint import config
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.networks.dit import DiTConfig
-from mezzotint.networks.lit import LiTConfig
-from mezzotint.nn.attention import LinearAttention, linear_attention
+from mezzotint.networks.lit import RELATIVES, LiTConfig
+from mezzotint.nn.attention import Form, LinearAttention, linear_attention
 from mezzotint.official import dit
 from mezzotint.official.lit import config_from_official, config_of, from_official, to_official
 
@@ -219,6 +219,86 @@ def test_it_is_what_weights_between_all_pairs_of_tokens_say():
         parts.append(pairs @ v[..., each] / (pairs.sum(-1, keepdim=True) + rows * columns * 1e-6))
     wanted = attention.proj(torch.cat(parts, dim=-1) + local)
     assert torch.allclose(attention(x), wanted, atol=1e-12)
+
+
+def shape_of(**changes):
+    return LiTConfig(
+        channels=3, size=(4, 6), num_classes=2, depth=1, width=16, heads=2, patch=1, **changes
+    )
+
+
+def random(shape):
+    model = shape.build()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model.double()
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_a_relative_trains_and_its_settings_come_back(name):
+    made = shape_of(**RELATIVES[name])
+    tree = {key: value for key, value in config.dump(made).items() if key != "kind"}
+    assert config.build(LiTConfig, tree) == made
+    model = random(made).float()
+    x, t, y = torch.randn(2, 3, 4, 6), torch.ones(2), torch.zeros(2).long()
+    model(x, t, y).square().mean().backward()
+    assert all(bool(p.grad.abs().sum() > 0) for p in model.blocks.parameters())
+    model.load_state_dict(random(made).state_dict())
+
+
+def test_the_focused_attention_is_its_formula():
+    """Cubes of relu(x) + 1e-6 over softplus(scale), as long as before; positions on the keys."""
+    model = random(shape_of(**RELATIVES["focused"]))
+    attention, x = model.blocks[0].attn, torch.randn(2, 24, 16, dtype=torch.float64)
+    state = attention.state_dict()
+
+    def phi(features):
+        y = (features.relu() + 1e-6) / torch.log1p(state["features.scale"].exp())
+        return y**3 * y.norm(dim=2, keepdim=True) / (y**3).norm(dim=2, keepdim=True)
+
+    q, (k, v) = attention.q(x), attention.kv(x).chunk(2, dim=-1)
+    left, right = phi(q), phi(k + state["places"])
+    parts = []
+    for head in (slice(0, 8), slice(8, 16)):
+        pairs = left[..., head] @ right[..., head].transpose(1, 2)
+        parts.append(pairs @ v[..., head] / (pairs.sum(-1, keepdim=True) + 24e-6))
+    wanted = attention.proj(torch.cat(parts, dim=-1) + attention.conv(v))
+    assert torch.allclose(attention(x), wanted, atol=1e-12)
+
+
+def test_the_attention_of_sana_divides_by_the_plain_sum():
+    model = random(shape_of(**RELATIVES["sana"]))
+    attention, x = model.blocks[0].attn, torch.randn(2, 24, 16, dtype=torch.float64)
+    q, (k, v) = attention.q(x).relu(), attention.kv(x).chunk(2, dim=-1)
+    parts = []
+    for head in (slice(0, 8), slice(8, 16)):
+        # A row of ones under the values gives the sum of the weights beside their products.
+        ones = torch.cat([v[..., head], torch.ones(2, 24, 1)], dim=-1)
+        out = q[..., head] @ (k.relu()[..., head].transpose(1, 2) @ ones)
+        parts.append(out[..., :-1] / (out[..., -1:] + 1e-15))
+    assert torch.allclose(attention(x), attention.proj(torch.cat(parts, -1)), atol=1e-10)
+
+
+def test_a_convolution_of_the_inputs_has_a_kernel_a_channel():
+    model = random(shape_of(**RELATIVES["lina"]))
+    attention, x = model.blocks[0].attn, torch.randn(2, 24, 16, dtype=torch.float64)
+    assert attention.conv.weight.shape == (16, 1, 5, 5)
+    q, (k, v) = attention.q(x), attention.kv(x).chunk(2, dim=-1)
+    cells = x.unflatten(1, (4, 6)).permute(0, 3, 1, 2)
+    local = torch.nn.functional.conv2d(
+        cells, attention.conv.weight, attention.conv.bias, padding=2, groups=16
+    )
+    wanted = attention.proj(attention.mixed(q, k, v) + local.flatten(2).transpose(1, 2))
+    assert torch.allclose(attention(x), wanted, atol=1e-12)
+
+
+def test_queries_and_keys_have_unit_mean_square_if_asked():
+    attention = LinearAttention(16, 2, shape=(4, 6), form=Form(qk_norm=True)).double()
+    x = torch.randn(2, 24, 16, dtype=torch.float64)
+    q, (k, v) = attention.q(x), attention.kv(x).chunk(2, dim=-1)
+    plain = LinearAttention(16, 2, shape=(4, 6)).double()
+    unit = [each / each.square().mean(-1, keepdim=True).sqrt() for each in (q, k)]
+    assert torch.allclose(attention.mixed(q, k, v), plain.mixed(*unit, v), atol=1e-9)
 
 
 def test_equal_values_are_kept_by_weights_that_sum_to_one():

@@ -11,10 +11,21 @@ from typing import Any, ClassVar, Final, Self
 from pydantic import Field, model_validator
 
 from mezzotint.networks.dit import DiT, DiTConfig, MakeAttention
-from mezzotint.nn.attention import LinearAttention
+from mezzotint.nn.attention import Form, LinearAttention
 
 HEADS: Final = {384: 2, 768: 3, 1024: 4, 1152: 4}
 """Published heads by width, of S, B, L and XL; those of B and L are remembered, not read."""
+
+RELATIVES: Final[dict[str, dict[str, Any]]] = {
+    "focused": {"form": {"features": "focused", "key_positions": True}},
+    "sana": {"floor": 0.0, "eps": 1e-15, "kernel": 0},  # heads 32 channels deep
+    "lina": {"form": {"convolves": "inputs"}},
+}
+"""Settings of the attentions that LiT's grew from and into (papers/lit.md, 2.2).
+
+The normaliser is a mean here and a sum in Sana's, so its 1e-15 counts N times; Sana's 3 x 3
+convolution in the MLP is not part of the attention, nor of this network.
+"""
 
 
 class LiTConfig(DiTConfig):
@@ -25,6 +36,8 @@ class LiTConfig(DiTConfig):
         kernel: side of the depth-wise convolution of the values, odd; 0 leaves it out.
         qkv_bias: whether queries, keys and values have a bias. That the release has one is our
             reading: its attention defaults to none, but DiT's blocks ask for one.
+        floor, eps, form: those of `LinearAttention`, by which LiT's relatives differ from it; see
+            `RELATIVES`.
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -34,6 +47,9 @@ class LiTConfig(DiTConfig):
 
     kernel: int = Field(default=5, ge=0)
     qkv_bias: bool = True
+    floor: float = Field(default=1e-6, ge=0)
+    eps: float = Field(default=1e-6, gt=0)
+    form: Form = Form()
 
     @model_validator(mode="after")
     def _centred(self) -> Self:
@@ -43,7 +59,15 @@ class LiTConfig(DiTConfig):
 
     def attention(self) -> MakeAttention:
         """Return what makes a block's attention."""
-        return partial(LinearAttention, shape=self.shape, kernel=self.kernel, bias=self.qkv_bias)
+        return partial(
+            LinearAttention,
+            shape=self.shape,
+            kernel=self.kernel,
+            bias=self.qkv_bias,
+            floor=self.floor,
+            eps=self.eps,
+            form=self.form,
+        )
 
     def build(self) -> "LiT":
         """Make the network, freshly initialised: it outputs exactly zero."""

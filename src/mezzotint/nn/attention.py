@@ -1,12 +1,16 @@
 """Attention over tokens, all heads at once: softmax(q k^T / sqrt(d)) v, or linear in the tokens."""
 
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+
+from mezzotint.nn.features import FEATURES, Features
 
 CPU: Final = torch.device("cpu").type
 _FEW: Final = 256  # tokens
@@ -87,11 +91,6 @@ def attend(
     return weights.softmax(3, dtype=torch.float32).to(v.dtype) @ v
 
 
-def positive(x: Float[Tensor, "b n d"], floor: float = 1e-6) -> Float[Tensor, "b n d"]:
-    """Return relu(x) + floor, the features of linear attention, in float32 at least."""
-    return functional.relu(x.to(_at_least_single(x.dtype))) + floor
-
-
 def linear_attention(
     q: Float[Tensor, "b h n d"],
     k: Float[Tensor, "b h n d"],
@@ -141,10 +140,36 @@ class HeadConvolution(nn.Conv2d):
         return out.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-class LinearAttention(nn.Module):
-    """Multi-head attention without softmax, and a depth-wise convolution of the values.
+Convolved = Literal["values", "inputs"]
+"""What a convolution beside linear attention reads; of the values, one kernel serves all heads."""
 
-        proj(LinearAttention(relu(q) + floor, relu(k) + floor, v) + Convolution(v))
+CONVOLVED: Final[Mapping[Convolved, Callable[[Tensor, Tensor], Tensor]]] = {
+    "values": lambda _, values: values,
+    "inputs": lambda tokens, _: tokens,
+}
+
+
+@dataclass(frozen=True)
+class Form:
+    """What relatives of LiT's attention do otherwise (papers/lit.md, 2.2).
+
+    Args:
+        features: phi; `focused` is FLatten's.
+        convolves: the values, head by head, or as LINA the inputs, with a kernel a channel.
+        key_positions: whether a learned vector is added to the key of each place, as FLatten's.
+        qk_norm: whether queries and keys are divided by their root mean square, and scaled.
+    """
+
+    features: Features = "relu"
+    convolves: Convolved = "values"
+    key_positions: bool = False
+    qk_norm: bool = False
+
+
+class LinearAttention(nn.Module):
+    """Multi-head attention without softmax, and a depth-wise convolution beside it.
+
+        proj(LinearAttention(phi(q), phi(k), v) + Convolution(v)),  phi(q) = relu(q) + floor
 
     There is no scaling by sqrt(d). Features, sums and the normaliser are computed in float32
     whatever the autocast. Time and memory are linear in the number of tokens. arXiv 2501.12976.
@@ -157,6 +182,7 @@ class LinearAttention(nn.Module):
         bias: whether the projections to queries, keys and values have a bias.
         floor: added to the features.
         eps: added to the normaliser.
+        form: LiT's own, or that of a relative.
     """
 
     def __init__(
@@ -169,13 +195,25 @@ class LinearAttention(nn.Module):
         bias: bool = True,
         floor: float = 1e-6,
         eps: float = 1e-6,
+        form: Form = Form(),
     ) -> None:
         super().__init__()
         self.heads, self.floor, self.eps = heads, floor, eps
         self.q = nn.Linear(width, width, bias=bias)
         self.kv = nn.Linear(width, 2 * width, bias=bias)
         self.proj = nn.Linear(width, width)
-        self.conv = HeadConvolution(width // heads, shape=shape, kernel=kernel) if kernel else None
+        self.features = FEATURES[form.features](width, floor)
+        self.places = None
+        if form.key_positions:
+            self.places = nn.Parameter(torch.zeros(shape[0] * shape[1], width))
+        self.norms = None
+        if form.qk_norm:
+            self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(2))
+        self.convolved = CONVOLVED[form.convolves]
+        sharing = {"values": heads, "inputs": 1}[form.convolves]
+        self.conv = (
+            HeadConvolution(width // sharing, shape=shape, kernel=kernel) if kernel else None
+        )
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Mix the tokens of each image."""
@@ -183,7 +221,7 @@ class LinearAttention(nn.Module):
         k, v = self.kv(tokens).chunk(2, dim=-1)
         mixed = self.mixed(q, k, v)
         if self.conv is not None:
-            mixed = mixed + self.conv(v)
+            mixed = mixed + self.conv(self.convolved(tokens, v))
         return self.proj(mixed)
 
     def mixed(
@@ -191,14 +229,14 @@ class LinearAttention(nn.Module):
     ) -> Float[Tensor, "b n d"]:
         """Attend alone, before the convolution is added; the result is in the dtype of `v`."""
         with _without_autocast(v.device):
-            features = (positive(q, self.floor), positive(k, self.floor))
+            if self.norms is not None:
+                q, k = (norm(x) for norm, x in zip(self.norms, (q, k), strict=True))
+            if self.places is not None:
+                k = k + self.places
+            features = (self.features(q), self.features(k))
             values = v.to(features[0].dtype)
             split = (x.unflatten(2, (self.heads, -1)).transpose(1, 2) for x in (*features, values))
             return linear_attention(*split, eps=self.eps).transpose(1, 2).flatten(2).to(v.dtype)
-
-
-def _at_least_single(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
 
 
 def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
