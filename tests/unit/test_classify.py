@@ -438,6 +438,27 @@ def test_learned_times_go_where_the_classes_differ():
     assert float(counts[near].mean()) > 2 * float(counts[~near].mean()) or bool(near.all())
 
 
+@pytest.mark.parametrize("clear", [1.0, 100.0])
+def test_learned_times_are_found_among_errors_of_every_size(clear):
+    """A flow model's errors grow a million times towards data; told apart, all are still finite."""
+    noise = torch.Generator().manual_seed(0)
+    t = (torch.arange(50).double() + 0.5) / 50
+    y = torch.arange(60) % 4
+    errors = torch.randn(60, 4, 50, generator=noise, dtype=torch.float64)
+    errors[torch.arange(60), y] -= clear * (t > 0.5)
+    own = 30 * torch.rand(60, 1, 50, generator=noise, dtype=torch.float64)
+    loudness = t**-4
+    plan = Plan(t, torch.ones(50, dtype=torch.float64), (50,))
+    seen = Evidence(
+        (errors + own) * loudness, torch.ones(60, 1, 4).bool(), plan, torch.arange(4), 9
+    )
+    found = learned(seen, y, 30)
+    values, counts = torch.tensor(found.values), torch.tensor(found.counts)
+    assert float((values > 0.4).double().mean()) > 0.8
+    expected = values.double() ** 4
+    assert torch.allclose(counts.double() / counts.mean(), expected / expected.mean(), rtol=0.5)
+
+
 def test_learned_times_need_all_errors():
     x, y = latents(6, apart=0.6)
     raced_ = fitted(schedule=Race(Even(100))).evidence(x)
