@@ -143,8 +143,11 @@ def test_only_the_size_may_change_and_only_under_fixed_positions():
     larger = dit.config.model_copy(update={"size": (16, 24)})
     with pytest.raises(ConfigError, match="differ in patch too"):
         resized(dit.state_dict(), dit.config, larger.model_copy(update={"patch": 4}))
-    with pytest.raises(ConfigError, match="differ in kernel, qkv_bias too"):
+    with pytest.raises(ConfigError, match="differ in kernel, qkv_bias, floor, eps, form too"):
         resized(dit.state_dict(), dit.config, LiTConfig(**SHAPE))
+    placed = LiTConfig(**SHAPE, form={"key_positions": True})
+    with pytest.raises(ConfigError, match="keys have learned places"):
+        resized(placed.build().state_dict(), placed, placed.model_copy(update={"size": (16, 24)}))
     torch.nn.init.normal_(dit.positions)
     with pytest.raises(ConfigError, match="not the fixed code of a 4 x 6 grid"):
         resized(dit.state_dict(), dit.config, larger)

@@ -221,7 +221,8 @@ def resized(state: Mapping[str, Tensor], old: DiTConfig, new: DiTConfig) -> dict
         old, new: configs that differ in `size` alone.
 
     Raises:
-        ConfigError: they differ in more, or the positions are not the fixed code.
+        ConfigError: they differ in more, or positions are not the fixed code, or keys have learned
+            places.
     """
     if old == new:
         return dict(state)
@@ -230,6 +231,11 @@ def resized(state: Mapping[str, Tensor], old: DiTConfig, new: DiTConfig) -> dict
         names = dict(wanted) | dict(new)
         other = [name for name in names if getattr(wanted, name, None) != getattr(new, name, None)]
         raise ConfigError(f"only size may change, but the configs differ in {', '.join(other)} too")
+    if any(name.endswith(".places") for name in state):
+        raise ConfigError(
+            "keys have learned places (form.key_positions), so there are none for another size; "
+            "keep the size"
+        )
     positions = state["positions"]
     fixed = grid_positions(old.width, old.shape)[None].to(positions.device)
     if not torch.allclose(positions.float(), fixed, atol=_ROUNDED):
