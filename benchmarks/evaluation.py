@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from kept import kept, known
 from pages import cell, markdown, put
+from trials import PRECISION
 
 import mezzotint
 from mezzotint import config
@@ -38,7 +39,6 @@ GUIDED = 10
 COUNT = 5_000
 IN_BF16 = {"emoji-dit", "prints-dit"}
 """The models whose network computes in bfloat16 here, 2.4 times faster where the processor can."""
-PRECISION = {True: torch.bfloat16, False: None}
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from kept import kept
 from pages import cell, markdown, put
 from steering import Panel, mean_of
+from trials import PRECISION
 
 import mezzotint
 from mezzotint import classifier, config
@@ -39,9 +39,6 @@ LOW, HIGH = 0.16, 0.62
 
 
 Curves = list[tuple[str, list[dict[str, float]]]]
-
-
-PRECISION = {True: torch.bfloat16, False: None}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any, Final
 import torch
 from kept import kept
 from pages import cell, markdown, put
+from trials import PRECISION
 
 import mezzotint
 from mezzotint import bench, config
@@ -129,7 +130,7 @@ class Study:
     bf16: bool = False
 
     def made(self, row: Row) -> mezzotint.Generator:
-        return row.model(self.pair).to("cpu", autocast=torch.bfloat16 if self.bf16 else None)
+        return row.model(self.pair).to("cpu", autocast=PRECISION[self.bf16])
 
     def figures(self, row: Row, seed: int) -> dict[str, Any]:
         """Return what is kept of a row, or draw and measure it."""

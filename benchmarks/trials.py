@@ -17,6 +17,8 @@ from mezzotint.run import Run
 from mezzotint.training.distributed import Ranks
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
+PRECISION = {True: torch.bfloat16, False: None}
+"""What a network computes in, by whether bfloat16 is asked for."""
 
 
 def trained(tree: Mapping[str, Any], folder: Path, init_from: str | None = None) -> Path:

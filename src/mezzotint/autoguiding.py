@@ -5,8 +5,7 @@
 Karras et al., "Guiding a Diffusion Model with a Bad Version of Itself", arXiv 2406.02507.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,30 +15,22 @@ from mezzotint.diffusion.directions import Plain
 from mezzotint.diffusion.guidance import Added, Autoguided, Unconditional
 from mezzotint.diffusion.routing import check_alike
 from mezzotint.diffusion.scales import Constant, Scale, scale_of
-from mezzotint.digest import digest_of_model
 from mezzotint.errors import ConfigError
 from mezzotint.generator import Generator
-from mezzotint.steering import fields_of, told
+from mezzotint.steering import Influenced, fields_of, told
 
 
 @dataclass(frozen=True)
-class AutoguidedGenerator(Generator):
+class AutoguidedGenerator(Influenced):
     """A generator that is guided away from a weaker one; made by `autoguided`.
 
     Attributes:
         weaker: the other denoiser.
         apart: scale over time; 1 is none.
-        said: what the manifest tells of it.
     """
 
     weaker: Denoiser | None = None
     apart: Scale = Constant(1.0)
-    said: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> str:
-        """Hex digest of the generator and of what steers it."""
-        return digest_of_model({}, {"generator": super().digest, "steering": self.said})
 
     @property
     def guided(self) -> Denoiser:

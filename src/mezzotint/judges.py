@@ -7,7 +7,7 @@ that did, or experts, one a range of noise (mezzotint.experts).
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import torch
 
@@ -74,14 +74,14 @@ class Judge(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class CleanJudge:
-    """A classifier of clean images as a critic."""
+K = TypeVar("K", Classifier, NoisyClassifier)
 
-    model: Classifier
-    path: None = None
-    look: Look = AtEstimate()
-    latents: bool = False
+
+@dataclass(frozen=True)
+class OfClassifier(Generic[K]):
+    """What judges that ask a classifier have in common."""
+
+    model: K
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -92,6 +92,15 @@ class CleanJudge:
     def digest(self) -> str:
         """Hex digest of what it is."""
         return self.model.digest
+
+
+@dataclass(frozen=True)
+class CleanJudge(OfClassifier[Classifier]):
+    """A classifier of clean images as a critic."""
+
+    path: None = None
+    look: Look = AtEstimate()
+    latents: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -109,22 +118,11 @@ class CleanJudge:
 
 
 @dataclass(frozen=True)
-class NoisyJudge:
+class NoisyJudge(OfClassifier[NoisyClassifier]):
     """A noise-aware classifier as a critic; it reads what it was trained on, latents included."""
 
-    model: NoisyClassifier
     look: Look = AtNoisy()
     latents: bool = True
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Its class names."""
-        return self.model.classes
-
-    @property
-    def digest(self) -> str:
-        """Hex digest of what it is."""
-        return self.model.digest
 
     @property
     def size(self) -> tuple[int, int]:

@@ -75,7 +75,23 @@ class Steering(Config):
 
 
 @dataclass(frozen=True)
-class SteeredGenerator(Generator):
+class Influenced(Generator):
+    """A generator that something beside its own recipe steers, a part of what it is.
+
+    Attributes:
+        said: what the manifest tells of that.
+    """
+
+    said: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Hex digest of the generator and of what steers it."""
+        return digest_of_model({}, {"generator": super().digest, "steering": self.said})
+
+
+@dataclass(frozen=True)
+class SteeredGenerator(Influenced):
     """A generator that a critic steers; made by `steered`.
 
     Attributes:
@@ -83,19 +99,12 @@ class SteeredGenerator(Generator):
         pull: scale of the steering over time; 0 is none.
         look: what the critic sees.
         unlabelled: null class that the model is always asked about, or None: it sees the class too.
-        said: what the manifest tells of the steering.
     """
 
     critic: Critic | None = None
     pull: Scale = Constant(0.0)
     look: Look = AtNoisy()
     unlabelled: int | None = None
-    said: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> str:
-        """Hex digest of the generator and of what steers it."""
-        return digest_of_model({}, {"generator": super().digest, "steering": self.said})
 
     @property
     def guided(self) -> Denoiser:

@@ -10,7 +10,6 @@ from mezzotint.convert import inherit
 from mezzotint.diffusion.guidance import ClassifierFree
 from mezzotint.diffusion.predictions import LearnedRange
 from mezzotint.nn.attention import LinearAttention, linear_attention
-from mezzotint.nn.features import positive
 from mezzotint.official import dit
 from mezzotint.official.lit import config_of, from_official, to_official
 from mezzotint.training.distillation import (
@@ -57,7 +56,7 @@ def square(x: Tensor) -> tuple[int, int]:
 def compare_attention(case: Case, attention: LinearAttention, x: Tensor) -> None:
     q = attention.q(x)
     k, v = attention.kv(x).chunk(2, dim=-1)
-    features = [positive(each, attention.floor) for each in (q, k)]
+    features = [attention.features(each) for each in (q, k)]
     left, right = (each.unflatten(2, (attention.heads, -1)).transpose(1, 2) for each in features)
     sums = linear_attention(left, right, torch.ones_like(left[..., :1]), eps=attention.eps)
     case.expect("phi_q", features[0], atol=FORWARD)

@@ -26,6 +26,8 @@ SMOOTH: Final = 0.003
 SMALL: Final = 0.003
 """Weight of the squared changes of log g; images that are all told apart ask for infinite ones."""
 
+_TINY: Final = torch.finfo(torch.float64).tiny
+
 
 def learned(evidence: Evidence, y: Int[Tensor, "n"], count: int) -> Listed:
     """Return times with weights that tell the classes apart best.
@@ -46,8 +48,7 @@ def learned(evidence: Evidence, y: Int[Tensor, "n"], count: int) -> Listed:
     errors = evidence.errors.double() * evidence.elements
     own = errors.gather(1, y[:, None, None].expand(-1, 1, errors.shape[2]))
     rivals = torch.ones(errors.shape[:2], dtype=torch.bool).scatter_(1, y[:, None], False)  # noqa: FBT003
-    tiny = torch.finfo(torch.float64).tiny
-    spread = (errors - own)[rivals].std(0).clamp(min=tiny)
+    spread = (errors - own)[rivals].std(0).clamp(min=_TINY)
     gain = _fitted((errors - own) / spread, y, evidence.plan.t)
     return _allocated(evidence.plan.t, gain, spread, count)
 
@@ -64,7 +65,7 @@ def _fitted(
     """Return the gains of greatest likelihood."""
     basis = _hats(t)
     # From gains that leave every image in doubt: one that is told apart has nothing to teach.
-    largest = differences.mean(2).abs().max().clamp(min=torch.finfo(torch.float64).tiny)
+    largest = differences.mean(2).abs().max().clamp(min=_TINY)
     start = -float(largest.log())
     log_gain = torch.full((KNOTS,), start, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([log_gain], max_iter=200, line_search_fn="strong_wolfe")

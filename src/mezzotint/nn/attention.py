@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -143,9 +143,17 @@ class HeadConvolution(nn.Conv2d):
 Convolved = Literal["values", "inputs"]
 """What a convolution beside linear attention reads; of the values, one kernel serves all heads."""
 
-CONVOLVED: Final[Mapping[Convolved, Callable[[Tensor, Tensor], Tensor]]] = {
-    "values": lambda _, values: values,
-    "inputs": lambda tokens, _: tokens,
+
+class Reading(NamedTuple):
+    """What the convolution reads of tokens and values, and whether all heads share its kernel."""
+
+    of: Callable[[Tensor, Tensor], Tensor]
+    shared: bool
+
+
+READINGS: Final[Mapping[Convolved, Reading]] = {
+    "values": Reading(lambda _, values: values, shared=True),
+    "inputs": Reading(lambda tokens, _: tokens, shared=False),
 }
 
 
@@ -198,7 +206,7 @@ class LinearAttention(nn.Module):
         form: Form = Form(),
     ) -> None:
         super().__init__()
-        self.heads, self.floor, self.eps = heads, floor, eps
+        self.heads, self.eps = heads, eps
         self.q = nn.Linear(width, width, bias=bias)
         self.kv = nn.Linear(width, 2 * width, bias=bias)
         self.proj = nn.Linear(width, width)
@@ -209,11 +217,9 @@ class LinearAttention(nn.Module):
         self.norms = None
         if form.qk_norm:
             self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(2))
-        self.convolved = CONVOLVED[form.convolves]
-        sharing = {"values": heads, "inputs": 1}[form.convolves]
-        self.conv = (
-            HeadConvolution(width // sharing, shape=shape, kernel=kernel) if kernel else None
-        )
+        self.reading = READINGS[form.convolves]
+        depth = width // heads if self.reading.shared else width
+        self.conv = HeadConvolution(depth, shape=shape, kernel=kernel) if kernel else None
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Mix the tokens of each image."""
@@ -221,7 +227,7 @@ class LinearAttention(nn.Module):
         k, v = self.kv(tokens).chunk(2, dim=-1)
         mixed = self.mixed(q, k, v)
         if self.conv is not None:
-            mixed = mixed + self.conv(self.convolved(tokens, v))
+            mixed = mixed + self.conv(self.reading.of(tokens, v))
         return self.proj(mixed)
 
     def mixed(
