@@ -99,6 +99,36 @@ def test_the_published_share_of_resnet_50_is_counted(name, rank):
     assert trained_share(network) == ({16: 1_459_632, 8: 754_456}[rank], own)
 
 
+def test_midas_small_is_known_by_its_names():
+    """The table of ppap.md, 2.3: the last refinement's unused input is left alone."""
+    names = [
+        "pretrained.layer1.3.0.conv_dw",
+        "pretrained.layer1.3.0.conv_pw",
+        "pretrained.layer4.0.1.conv_pw",
+        "pretrained.layer4.0.1.conv_pwl",
+        *(f"scratch.layer{k}_rn" for k in (1, 2, 3, 4)),
+        *(f"scratch.refinenet{k}.out_conv" for k in (1, 4)),
+        *(f"scratch.refinenet{k}.resConfUnit{j}.conv1" for k in (1, 4) for j in (1, 2)),
+        "scratch.output_conv.0",
+    ]
+    network = nn.Module()
+    for name in names:
+        *parents, leaf = name.split(".")
+        at = network
+        for part in parents:
+            if part not in dict(at.named_children()):
+                at.add_module(part, nn.Module())
+            at = at.get_submodule(part)
+        at.add_module(leaf, nn.Conv2d(4, 4, 1))
+    network.pretrained.layer1.bn1 = nn.BatchNorm2d(4)
+    trained = adapt(network, published(network))
+    adapted = {name.removesuffix(".lora_A") for name in trained if name.endswith(".lora_A")}
+    left = {"conv_dw", "conv_pwl", "refinenet4.resConfUnit1", "output_conv"}
+    assert adapted == {n for n in names if not any(f"{part}." in f"{n}." for part in left)}
+    assert {"pretrained.layer1.bn1.weight", "scratch.output_conv.0.bias"} <= set(trained)
+    assert not any("refinenet4.resConfUnit1" in name for name in trained)
+
+
 def test_a_network_of_ours_gets_the_general_placement():
     network = classifier.load(GUIDE).network
     found = published(network)

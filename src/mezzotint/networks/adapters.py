@@ -82,8 +82,21 @@ PUBLISHED: Final[dict[str, AdapterConfig]] = {
         frozen=("fc", "fc.*"),
     ),
     "deit": AdapterConfig(layers=("blocks.*.attn.qkv", "blocks.*.attn.proj"), linear_scale=1.0),
+    # MiDaS-small, as torch.hub loads it. Its last refinement has no first input, so nothing there
+    # is ever used.
+    "midas": AdapterConfig(
+        layers=(
+            "pretrained.layer?.*conv_pw",
+            "scratch.layer?_rn",
+            "scratch.refinenet?.out_conv",
+            "scratch.refinenet?.resConfUnit2.conv?",
+            "scratch.refinenet[123].resConfUnit1.conv?",
+        ),
+        trained=("*bias*", "*bn*"),
+        frozen=("scratch.refinenet4.resConfUnit1.*",),
+    ),
 }
-"""Placements of the paper's release; that of MiDaS awaits its network."""
+"""Placements of the paper's release."""
 
 
 def published(network: nn.Module) -> AdapterConfig:
