@@ -231,7 +231,7 @@ def main() -> None:
             entry.scores(asked.root)
     if asked.train:
         return
-    table = markdown(list(rows(asked.root, asked.data)))
+    table = f"Speeds: {bench.machine()}\n\n{markdown(list(rows(asked.root, asked.data)))}"
     print(table)
     if asked.write:
         put(PAGE, asked.data, table)

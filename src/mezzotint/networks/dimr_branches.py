@@ -16,7 +16,7 @@ from torch.nn.functional import gelu
 
 from mezzotint.config import Config
 from mezzotint.networks.base import NetworkConfig
-from mezzotint.nn.attention import SelfAttention
+from mezzotint.nn.attention import SelfAttention, check_heads
 from mezzotint.nn.embed import PatchEmbedding
 from mezzotint.nn.norm import Norm, TimeLayerNorm
 from mezzotint.nn.rotary import RotaryAttention, Rotation
@@ -85,8 +85,7 @@ class TransformerBranch(BranchConfig):
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        check_heads(self.width, self.heads)
         return self
 
     @property

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mezzotint.errors import ConfigError
 from mezzotint.networks.base import NetworkConfig
-from mezzotint.nn.attention import SelfAttention
+from mezzotint.nn.attention import SelfAttention, check_heads
 from mezzotint.nn.embed import (
     ClassEmbedding,
     PatchEmbedding,
@@ -70,8 +70,7 @@ class DiTConfig(NetworkConfig):
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        check_heads(self.width, self.heads)
         if any(side % self.patch for side in self.size):
             raise ValueError(f"patch {self.patch} must divide both sides of size {self.size}")
         if self.num_classes == 0 and not self.null_row:

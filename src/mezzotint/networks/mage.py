@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from mezzotint.networks.tokens import TiedHead, TokenConfig, TokenTransformer, initialise
-from mezzotint.nn.attention import Kept
+from mezzotint.nn.attention import Kept, check_heads
 from mezzotint.nn.transformer import Block, through
 
 EPS: Final = 1e-6
@@ -72,10 +72,8 @@ class MAGEConfig(TokenConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        pairs = ((self.width, self.heads), (self.decoder_width, self.decoder_heads))
-        for width, heads in pairs:
-            if width % heads:
-                raise ValueError(f"width {width} must be a multiple of heads {heads}")
+        check_heads(self.width, self.heads)
+        check_heads(self.decoder_width, self.decoder_heads)
         if self.places < 1 + self.length:
             raise ValueError(f"places {self.places}: {self.length} tokens and a slot need more")
         return self

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from mezzotint.networks.tokens import TiedHead, TokenConfig, TokenTransformer, initialise
-from mezzotint.nn.attention import Kept, SelfAttention
+from mezzotint.nn.attention import Kept, SelfAttention, check_heads
 from mezzotint.nn.transformer import through
 
 EPS: Final = 1e-12
@@ -53,8 +53,7 @@ class MaskGITConfig(TokenConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        check_heads(self.width, self.heads)
         if not self.num_classes + self.null_row:
             raise ValueError("num_classes is 0: set null_row to true, for the leading slot's sake")
         return self

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from mezzotint.networks.tokens import TiedHead, TokenConfig, TokenTransformer, initialise
-from mezzotint.nn.attention import Kept
+from mezzotint.nn.attention import Kept, check_heads
 from mezzotint.nn.transformer import Block, through
 
 _EMBEDDING_EPS: Final = 1e-6
@@ -43,8 +43,7 @@ class TokenUViTConfig(TokenConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        check_heads(self.width, self.heads)
         return self
 
     @property

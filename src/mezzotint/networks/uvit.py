@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from mezzotint.errors import ConfigError
 from mezzotint.networks.base import NetworkConfig
+from mezzotint.nn.attention import check_heads
 from mezzotint.nn.embed import ClassEmbedding, PatchEmbedding, time_features, unpatch
 from mezzotint.nn.transformer import Block, mlp
 
@@ -81,8 +82,7 @@ class UViTConfig(NetworkConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        check_heads(self.width, self.heads)
         if any(side % self.patch for side in self.size):
             raise ValueError(f"patch {self.patch} must divide both sides of size {self.size}")
         if self.null_row and self.num_classes == 0:

@@ -19,6 +19,12 @@ Kept = tuple[Float[Tensor, "..."], Float[Tensor, "..."]]
 """Keys and values of tokens, as one layer made them: (B, heads, N, depth of a head) both."""
 
 
+def check_heads(width: int, heads: int) -> None:
+    """Raise a ValueError unless heads divide a width."""
+    if width % heads:
+        raise ValueError(f"width {width} must be a multiple of heads {heads}")
+
+
 class SelfAttention(nn.Module):
     """Multi-head softmax attention of a sequence with itself, and with tokens kept from before.
 

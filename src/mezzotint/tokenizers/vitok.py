@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mezzotint.config import part
 from mezzotint.errors import ConfigError, DataError
+from mezzotint.nn.attention import check_heads
 from mezzotint.nn.gated import Gate
 from mezzotint.noise import Noise, even
 from mezzotint.tokenizers.autoencoder import Autoencoder, AutoencoderConfig, Pass
@@ -72,8 +73,7 @@ class ViTokConfig(AutoencoderConfig):
     def _fits(self) -> Self:
         self.grid(self.size)
         for half in (self.encoder, self.decoder):
-            if half.width % half.heads:
-                raise ValueError(f"width {half.width} must be a multiple of heads {half.heads}")
+            check_heads(half.width, half.heads)
             head, parts = half.width // half.heads, self.rotary.parts()
             if head % parts:
                 raise ValueError(
