@@ -17,6 +17,7 @@ from torch.nn.functional import gelu
 from mezzotint.config import Config
 from mezzotint.networks.base import NetworkConfig
 from mezzotint.nn.attention import SelfAttention, check_heads
+from mezzotint.nn.conv import Depthwise
 from mezzotint.nn.embed import PatchEmbedding
 from mezzotint.nn.norm import Norm, TimeLayerNorm
 from mezzotint.nn.rotary import RotaryAttention, Rotation
@@ -159,7 +160,7 @@ class ConvolutionBlock(nn.Module):
         super().__init__()
         width, kernel = config.width, config.kernel
         self.shape = shape
-        self.spread = nn.Conv2d(width, width, kernel, padding=kernel // 2, groups=width)
+        self.spread = Depthwise(width, kernel)
         self.norm2 = norm(width)
         self.mlp = GatedMLP(width, round(width * config.mlp_ratio))
 

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mezzotint.nn.conv import CPU, depthwise
 from mezzotint.nn.features import FEATURES, Features
 
-CPU: Final = torch.device("cpu").type
 _FEW: Final = 256  # tokens
 
 Kept = tuple[Float[Tensor, "..."], Float[Tensor, "..."]]
@@ -142,7 +142,7 @@ class HeadConvolution(nn.Conv2d):
         # Repeating the kernel spares the copies that put the heads into the batch would take.
         assert self.bias is not None
         weight, bias = self.weight.repeat(heads, 1, 1, 1), self.bias.repeat(heads)
-        out = functional.conv2d(cells, weight, bias, padding=self.padding, groups=width)
+        out = depthwise(cells, weight, bias)
         return out.permute(0, 2, 3, 1).flatten(1, 2)
 
 
