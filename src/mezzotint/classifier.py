@@ -7,8 +7,7 @@ a fixed size, the last one filled up, so that a row's numbers do not depend on i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
@@ -23,7 +22,6 @@ from mezzotint import checkpoint, config
 from mezzotint.card import cost
 from mezzotint.config import Config, part
 from mezzotint.data.images import Images, held_out_of
-from mezzotint.digest import digest_of_model
 from mezzotint.errors import ConfigError, DataError
 from mezzotint.networks.classifier import (
     ClassifierNetwork,
@@ -31,7 +29,8 @@ from mezzotint.networks.classifier import (
     CommitteeConfig,
 )
 from mezzotint.noise import SeededNoise
-from mezzotint.tokenizers.base import Tokenizer, TokenizerConfig
+from mezzotint.recogniser import Recogniser
+from mezzotint.tokenizers.base import TokenizerConfig
 
 BLOCK: Final = 32
 """Images that are read at a time."""
@@ -69,37 +68,16 @@ class _Stored(Config):
 
 
 @dataclass(frozen=True)
-class Classifier:
-    """Names the class of images, and gives the features by which sets of them are compared.
-
-    Attributes:
-        network: from latents to features and logits.
-        model: its config.
-        tokenizer: from images to latents.
-        classes: names, in the order of the logits.
-        tree: the config tree that this classifier was loaded from.
-    """
+class Classifier(Recogniser):
+    """Names the class of images, and gives the features by which sets of them are compared."""
 
     network: ClassifierNetwork
     model: ClassifierConfig
-    tokenizer: Tokenizer
-    classes: tuple[str, ...]
-    tree: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    def __post_init__(self) -> None:
-        checkpoint.check_classes(self.classes, self.model.network.num_classes)
-        self.network.eval().requires_grad_(requires_grad=False)
 
     @property
     def size(self) -> int:
         """Height and width of the images that it reads, in pixels."""
         return self.tokenizer.spec.image[0]
-
-    @cached_property
-    def digest(self) -> str:
-        """Hex digest of weights, architecture, preprocessing and class names."""
-        tree = {"model": self.model, "tokenizer": self.tokenizer, "classes": self.classes}
-        return digest_of_model(self.network.state_dict(), tree)
 
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b k"]:
         """Return the logits of images, float32 on the CPU.
@@ -143,28 +121,10 @@ class Classifier:
         rows = slice(len(images))
         return features[rows].cpu(), self.network.head(features)[rows].cpu()
 
-    def to(self, device: str | torch.device) -> Self:
-        """Move the network to a device, in place."""
-        self.network.to(device)
-        return self
-
     def cost(self) -> dict[str, int]:
         """Return parameters, and multiply-adds of one network evaluation of one image."""
         weight = next(self.network.parameters())
         return cost(self.network, weight.new_zeros(1, *self.tokenizer.spec.shape))
-
-    def save(self, folder: Path | str, *, dtype: torch.dtype | None = None) -> None:
-        """Write a model folder that `load` reads.
-
-        Args:
-            folder: made if it is missing.
-            dtype: of the tensors in the file, such as torch.bfloat16; theirs by default.
-        """
-        tensors = checkpoint.trained_as(dtype, self.network, self.model.build)
-        checkpoint.write_model(Path(folder), tensors, self.tree)
-
-    def sheet(self) -> None:
-        """Return no picture: a classifier draws nothing."""
 
     def measured(self) -> Self:
         """Return itself with what it does on the held-out images of its data in its tree.

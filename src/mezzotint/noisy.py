@@ -7,8 +7,7 @@ Dhariwal & Nichol, arXiv 2105.05233, section 4.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Self
 
@@ -25,11 +24,11 @@ from mezzotint.config import Config, part
 from mezzotint.data.images import Images, held_out_of
 from mezzotint.diffusion.critics import NoisyCritic
 from mezzotint.diffusion.paths import DiscreteVP, Path
-from mezzotint.digest import digest_of_model
 from mezzotint.networks.adm_classifier import ADMClassifierConfig
 from mezzotint.networks.classifier import ClassifierNetworkConfig
 from mezzotint.noise import SeededNoise, mix
-from mezzotint.tokenizers.base import Tokenizer, TokenizerConfig
+from mezzotint.recogniser import Recogniser
+from mezzotint.tokenizers.base import TokenizerConfig
 
 LEVELS = 5
 """Fifths of (0, 1], from clean to noisy, by which accuracy is told."""
@@ -94,32 +93,10 @@ class _Stored(Config):
 
 
 @dataclass(frozen=True)
-class NoisyClassifier:
-    """Names the class of noisy images.
+class NoisyClassifier(Recogniser):
+    """Names the class of noisy images; its network reads noisy latents, and perhaps their time."""
 
-    Attributes:
-        network: from noisy latents, and perhaps time, to logits.
-        model: its config.
-        tokenizer: from images to latents.
-        classes: names, in the order of the logits.
-        tree: the config tree that this classifier was loaded from.
-    """
-
-    network: nn.Module
     model: NoisyClassifierConfig
-    tokenizer: Tokenizer
-    classes: tuple[str, ...]
-    tree: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    def __post_init__(self) -> None:
-        checkpoint.check_classes(self.classes, self.model.network.num_classes)
-        self.network.eval().requires_grad_(requires_grad=False)
-
-    @cached_property
-    def digest(self) -> str:
-        """Hex digest of weights, architecture, preprocessing and class names."""
-        tree = {"model": self.model, "tokenizer": self.tokenizer, "classes": self.classes}
-        return digest_of_model(self.network.state_dict(), tree)
 
     def critic(self) -> NoisyCritic:
         """Return log p(y | x_t), for `Steered`."""
@@ -172,30 +149,12 @@ class NoisyClassifier:
         x = scales.alpha * x0 + scales.sigma * noise(x0)
         return self.logits(x, t).float().cpu(), images.labels[rows]
 
-    def to(self, device: str | torch.device) -> Self:
-        """Move the network to a device, in place."""
-        self.network.to(device)
-        return self
-
     def cost(self) -> dict[str, int]:
         """Return parameters, and multiply-adds of one network evaluation of one image."""
         weight = next(self.network.parameters())
         x = weight.new_zeros(1, *self.tokenizer.spec.shape)
         inputs = (x, x.new_zeros(1)) if self.model.reader(self.network) is self.network else (x,)
         return cost(self.network, *inputs)
-
-    def save(self, folder: FilePath | str, *, dtype: torch.dtype | None = None) -> None:
-        """Write a model folder that `load` reads.
-
-        Args:
-            folder: made if it is missing.
-            dtype: of the tensors in the file, such as torch.bfloat16; theirs by default.
-        """
-        tensors = checkpoint.trained_as(dtype, self.network, self.model.build)
-        checkpoint.write_model(FilePath(folder), tensors, self.tree)
-
-    def sheet(self) -> None:
-        """Return no picture: a classifier draws nothing."""
 
     def measured(self) -> Self:
         """Return itself with its accuracy by level of noise on held-out images in its tree.

@@ -17,6 +17,7 @@ FLOORS: Final = (
     ("networks", "tokenizers", "diffusion", "masked"),
     ("digest",),
     ("checkpoint", "data", "card"),
+    ("recogniser",),
     ("classifier", "stored"),
     ("noisy", "adapter_files", "off_the_shelf"),
     ("judges",),
