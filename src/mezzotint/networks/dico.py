@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from mezzotint.networks.base import NetworkConfig
 from mezzotint.nn.embed import ClassEmbedding, TimeEmbedding
-from mezzotint.nn.modulate import Modulation, modulate
+from mezzotint.nn.initial import xavier
+from mezzotint.nn.modulate import Modulation, close, modulate
 
 _STRIDE = 4  # two halvings
 _Depth = Annotated[int, Field(ge=1)]
@@ -263,22 +264,15 @@ class DiCo(nn.Module):
 
     def _initialise(self) -> None:
         """Draw the initial weights of the release, which the paper does not give."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.xavier_uniform_(
-                    module.weight
-                )  # a depthwise one has 9 in, 9 times width out
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        # A depthwise convolution has 9 values in, 9 times width out.
+        xavier(m for m in self.modules() if isinstance(m, nn.Linear | nn.Conv2d))
         limit = math.sqrt(6 / (self.stem.weight[0].numel() + len(self.stem.weight)))
         nn.init.uniform_(self.stem.weight, -limit, limit)  # Xavier's, of the matrix (D, 9C)
         tables = [p for label in self.labels for p in label.parameters()]
         tables += [p for time in self.times for p in time.parameters() if p.dim() > 1]
         for weight in tables:
             nn.init.normal_(weight, std=0.02)
-        zeroed = [self.head.conv, *(m for m in self.modules() if isinstance(m, Modulation))]
-        for parameter in (p for module in zeroed for p in module.parameters()):
-            nn.init.zeros_(parameter)
+        close(self, self.head.conv)
 
 
 def _stage(config: DiCoConfig, width: int, depth: int) -> Stage:

@@ -25,7 +25,8 @@ from mezzotint.nn.embed import (
     grid_positions,
     unpatch,
 )
-from mezzotint.nn.modulate import Modulation, modulate
+from mezzotint.nn.initial import linear, xavier
+from mezzotint.nn.modulate import ModulatedBlock, Modulation, close, modulate
 
 MakeAttention = Callable[[int, int], nn.Module]
 """From a width and a number of heads to a module that maps tokens to tokens."""
@@ -91,8 +92,8 @@ class DiTConfig(NetworkConfig):
         return DiT(self)
 
 
-class Block(nn.Module):
-    """Attention and MLP, each shifted, scaled and gated by the condition.
+class Block(ModulatedBlock):
+    """A block of DiT.
 
     Args:
         width: channels of a token.
@@ -104,24 +105,12 @@ class Block(nn.Module):
     def __init__(
         self, width: int, heads: int, hidden: int, attention: MakeAttention = SelfAttention
     ) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
-        self.attn = attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
-        self.mlp = nn.Sequential(
+        norm1, norm2 = (nn.LayerNorm(width, eps=1e-6, elementwise_affine=False) for _ in range(2))
+        mixed = attention(width, heads)
+        mlp = nn.Sequential(
             nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
         )
-        self.modulation = Modulation(width, 6)
-
-    def forward(
-        self, tokens: Float[Tensor, "b n d"], condition: Float[Tensor, "b d"]
-    ) -> Float[Tensor, "b n d"]:
-        """Refine the tokens."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)
-        mixed = self.attn(modulate(self.norm1(tokens), shift1, scale1))
-        tokens = tokens + gate1[:, None] * mixed
-        mixed = self.mlp(modulate(self.norm2(tokens), shift2, scale2))
-        return tokens + gate2[:, None] * mixed
+        super().__init__(norm1, mixed, norm2, mlp, width)
 
 
 class Head(nn.Module):
@@ -189,22 +178,14 @@ class DiT(nn.Module):
 
     def _initialise(self) -> None:
         """Draw the initial weights of the paper (DiT, section 3; adaLN-Zero)."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        xavier(linear(self))
         projection = self.patches.proj
         nn.init.xavier_uniform_(projection.weight.view(len(projection.weight), -1))
         assert projection.bias is not None
         nn.init.zeros_(projection.bias)
-        for weight in (self.label.table.weight, *_weights(self.time.mlp)):
+        for weight in (self.label.table.weight, *(m.weight for m in linear(self.time))):
             nn.init.normal_(weight, std=0.02)
-        zeroed = [self.head.linear]
-        zeroed += [m.linear for m in self.modules() if isinstance(m, Modulation)]
-        for linear in zeroed:
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        close(self, self.head.linear)
         with torch.no_grad():
             self.positions.copy_(grid_positions(self.config.width, self.shape)[None])
 
@@ -243,7 +224,3 @@ def resized(state: Mapping[str, Tensor], old: DiTConfig, new: DiTConfig) -> dict
             "are none for another size; keep the size, or train at the other"
         )
     return {**state, "positions": grid_positions(new.width, new.shape)[None].to(positions)}
-
-
-def _weights(module: nn.Module) -> list[nn.Parameter]:
-    return [p for name, p in module.named_parameters() if name.endswith("weight")]

@@ -20,6 +20,7 @@ from mezzotint.networks.base import NetworkConfig
 from mezzotint.networks.mar_context import MARContext, shown
 from mezzotint.networks.token_mlp import TokenMLPConfig
 from mezzotint.nn.embed import ClassEmbedding
+from mezzotint.nn.initial import linear, xavier
 from mezzotint.nn.transformer import Block, through
 
 
@@ -264,10 +265,7 @@ class MAR(nn.Module):
 
     def _initialise(self) -> None:
         """Draw the initial weights of the release; the head comes later and has its own."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        xavier(linear(self))
         drawn = [self.encoder_positions, self.decoder_positions, self.head_positions]
         for parameter in (*drawn, self.mask_token, self.label.table.weight):
             nn.init.normal_(parameter, std=0.02)

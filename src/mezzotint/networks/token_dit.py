@@ -8,7 +8,6 @@ meet one linear map, SiLU standing before the sum is shared. arXiv 2501.09755.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -19,7 +18,8 @@ from torch import Tensor, nn
 from mezzotint.networks.base import NetworkConfig
 from mezzotint.nn.embed import ClassEmbedding, TimeEmbedding
 from mezzotint.nn.gated import GatedMLP
-from mezzotint.nn.modulate import Modulation, modulate
+from mezzotint.nn.initial import linear, xavier
+from mezzotint.nn.modulate import ModulatedBlock, Modulation, close, modulate
 from mezzotint.nn.rotary import TurnedAttention
 
 _SIZES = {
@@ -70,8 +70,8 @@ class TokenDiTConfig(NetworkConfig):
         return TokenDiT(self)
 
 
-class Block(nn.Module):
-    """Attention and MLP, each shifted, scaled and gated by the condition.
+class Block(ModulatedBlock):
+    """A block whose attention is told the angles by which its queries and keys are turned.
 
     Args:
         width: channels of a token.
@@ -80,24 +80,9 @@ class Block(nn.Module):
     """
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attn = TurnedAttention(width, heads)
-        self.mlp = GatedMLP(width, hidden, gate="gelu")
-        self.modulation = Modulation(width, 6)
-
-    def forward(
-        self,
-        tokens: Float[Tensor, "b n d"],
-        condition: Float[Tensor, "b d"],
-        angles: Float[Tensor, "n p"],
-    ) -> Float[Tensor, "b n d"]:
-        """Refine the tokens."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)
-        mixed = self.attn(modulate(self.norm1(tokens), shift1, scale1), angles)
-        tokens = tokens + gate1[:, None] * mixed
-        mixed = self.mlp(modulate(self.norm2(tokens), shift2, scale2))
-        return tokens + gate2[:, None] * mixed
+        norm1, norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        attention = TurnedAttention(width, heads)
+        super().__init__(norm1, attention, norm2, GatedMLP(width, hidden, gate="gelu"), width)
 
 
 class TokenDiT(nn.Module):
@@ -151,19 +136,10 @@ class TokenDiT(nn.Module):
     @torch.no_grad()
     def _initialise(self) -> None:
         """Draw the initial weights: DiT's; the positions are those of the release."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        linears: Sequence[Any] = [m for m in self.time.mlp if isinstance(m, nn.Linear)]
-        for weight in (self.label.table.weight, *(m.weight for m in linears)):
+        xavier(linear(self))
+        for weight in (self.label.table.weight, *(m.weight for m in linear(self.time))):
             nn.init.normal_(weight, std=0.02)
-        zeroed: list[Any] = [self.head]
-        zeroed += [m.linear for m in self.modules() if isinstance(m, Modulation)]
-        for linear in zeroed:
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        close(self, self.head)
 
 
 __all__ = ["TokenDiT", "TokenDiTConfig"]

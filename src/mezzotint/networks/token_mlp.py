@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from mezzotint.config import Config
 from mezzotint.nn.embed import TimeEmbedding
-from mezzotint.nn.modulate import Modulation, modulate
+from mezzotint.nn.initial import linear, xavier
+from mezzotint.nn.modulate import Modulation, close, modulate
 
 
 class TokenMLPConfig(Config):
@@ -94,13 +95,7 @@ class TokenMLP(nn.Module):
 
     def _initialise(self) -> None:
         """Draw the initial weights of the release: all modulations and the last layer are zero."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        for index in (0, 2):
-            nn.init.normal_(self.time.mlp[index].weight, std=0.02)  # type: ignore[arg-type]
-        zeroed = [m.linear for m in self.modules() if isinstance(m, Modulation)]
-        for linear in (*zeroed, self.leave):
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        xavier(linear(self))
+        for layer in linear(self.time):
+            nn.init.normal_(layer.weight, std=0.02)
+        close(self, self.leave)

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mezzotint.nn.initial import xavier
+
 LEAK: Final = 0.2
 WIDTHS: Final = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128, 256: 64, 512: 32, 1024: 16}
 """Channels of a map by its side, in StyleGAN's discriminator."""
@@ -93,11 +95,7 @@ class StyleDiscriminator(nn.Module):
         self.last = nn.Conv2d(last, last, 3, padding=1)
         self.hidden = nn.Linear(last * sides[-1] ** 2, last)
         self.logit = nn.Linear(last, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        xavier(m for m in self.modules() if isinstance(m, nn.Linear | nn.Conv2d))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1"]:
         """Return the logits.

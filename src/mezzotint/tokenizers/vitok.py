@@ -19,6 +19,7 @@ from mezzotint.config import part
 from mezzotint.errors import ConfigError, DataError
 from mezzotint.nn.attention import check_heads
 from mezzotint.nn.gated import Gate
+from mezzotint.nn.initial import linear, xavier
 from mezzotint.noise import Noise, even
 from mezzotint.tokenizers.autoencoder import Autoencoder, AutoencoderConfig, Pass
 from mezzotint.tokenizers.kl import mean_divergence, moments
@@ -283,11 +284,7 @@ class ViTok(Autoencoder):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        xavier(linear(self))
         nn.init.xavier_uniform_(self.patches.weight.flatten(1))
 
 
