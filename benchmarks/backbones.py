@@ -19,7 +19,7 @@ import yaml
 from kept import kept
 from pages import cell, markdown, put
 from torch import Tensor
-from trials import measured, trained
+from trials import scored, trained
 
 import mezzotint
 from mezzotint import bench, config, recipe
@@ -129,7 +129,7 @@ class Entry:
         return kept(
             f"backbones/{self.data}/{self.name}-samples",
             {"run": self.tree(), "count": COUNT},
-            lambda: {s.name: s.value for s in measured(self.train(root), root, COUNT).scores},
+            lambda: scored(self.train(root), root, COUNT),
         )
 
 

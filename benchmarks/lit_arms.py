@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from kept import kept
 from pages import cell, markdown, put
-from trials import ALONE, measured, trained
+from trials import ALONE, scored, trained
 
 import mezzotint
 from mezzotint import config, recipe
@@ -108,10 +108,7 @@ class Plan:
         return kept(
             f"lit-arms/{self.folder(name, seed).name}-samples",
             {"run": self.tree(name, seed), "count": self.count},
-            lambda: {
-                score.name: score.value
-                for score in measured(self.train(name, seed), self.root, self.count).scores
-            },
+            lambda: scored(self.train(name, seed), self.root, self.count),
         )
 
 

@@ -54,3 +54,8 @@ def measured(folder: Path, root: Path, count: int) -> Report:
     assert result is not None
     result[0].write(path.parent, result[1])
     return result[0]
+
+
+def scored(folder: Path, root: Path, count: int) -> dict[str, float]:
+    """Return the figures of `measured`, by name."""
+    return {score.name: score.value for score in measured(folder, root, count).scores}

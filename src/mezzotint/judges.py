@@ -7,7 +7,7 @@ that did, or experts, one a range of noise (mezzotint.experts).
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 import torch
 
@@ -19,6 +19,7 @@ from mezzotint.diffusion.steering import AtEstimate, AtNoisy, Look
 from mezzotint.errors import ConfigError
 from mezzotint.noisy import NoisyClassifier
 from mezzotint.off_the_shelf import PREFIX, open_classifier
+from mezzotint.recogniser import Recogniser
 
 EXPERTS: Final = "experts.json"
 """The file by which a folder of experts is known."""
@@ -74,14 +75,11 @@ class Judge(Protocol):
         ...
 
 
-K = TypeVar("K", Classifier, NoisyClassifier)
-
-
 @dataclass(frozen=True)
-class OfClassifier(Generic[K]):
+class OfClassifier:
     """What judges that ask a classifier have in common."""
 
-    model: K
+    model: Recogniser
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -95,9 +93,10 @@ class OfClassifier(Generic[K]):
 
 
 @dataclass(frozen=True)
-class CleanJudge(OfClassifier[Classifier]):
+class CleanJudge(OfClassifier):
     """A classifier of clean images as a critic."""
 
+    model: Classifier
     path: None = None
     look: Look = AtEstimate()
     latents: bool = False
@@ -118,9 +117,10 @@ class CleanJudge(OfClassifier[Classifier]):
 
 
 @dataclass(frozen=True)
-class NoisyJudge(OfClassifier[NoisyClassifier]):
+class NoisyJudge(OfClassifier):
     """A noise-aware classifier as a critic; it reads what it was trained on, latents included."""
 
+    model: NoisyClassifier
     look: Look = AtNoisy()
     latents: bool = True
 
