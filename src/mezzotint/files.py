@@ -2,8 +2,9 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -24,9 +25,11 @@ REASONS: Final = {
 
 @contextmanager
 def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
-    """Hand out a draft beside `path`, and put it in place in one move when the block ends well.
+    """Hand out a draft of `path`, and put it in place in one move when the block ends well.
 
-    Whoever reads `path` sees the old file or the new one, also after a kill or on a full disk.
+    Whoever reads `path` sees the old file or the new one, also after a kill or on a full disk. The
+    draft has a hidden folder beside `path` to itself, since what writes it may make files of its
+    own there (safetensors does), which a kill leaves behind.
 
     Args:
         path: the file to make; its folder is made if it is missing.
@@ -35,9 +38,10 @@ def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
     Raises:
         OutputError: the disk is full or the folder cannot be written; the old file still stands.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    room = path.with_name(f".{path.name}.{os.getpid()}.part")
+    draft = room / path.name
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        room.mkdir(parents=True, exist_ok=True)
         draft.touch()
         mode = draft.stat().st_mode
         yield draft
@@ -49,12 +53,11 @@ def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         raise cannot_write(path, error) from None
     finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
+        shutil.rmtree(room, ignore_errors=True)
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file beside `path`, then put it in place, as `replacing` does."""
+    """Let `write` make a draft of `path`, then put it in place, as `replacing` does."""
     with replacing(path) as draft:
         write(draft)
 
@@ -66,8 +69,11 @@ def write_text(path: Path, text: str) -> None:
 
 def remove_drafts(folder: Path) -> None:
     """Remove what a killed process left half written in a folder and below it."""
-    for draft in folder.rglob(".*.part"):
-        draft.unlink(missing_ok=True)
+    for room in list(folder.rglob(".*.part")):
+        if room.is_dir():
+            shutil.rmtree(room, ignore_errors=True)
+        else:  # a single file, as drafts once were
+            room.unlink(missing_ok=True)
 
 
 def cannot_write(path: Path | str, error: Exception) -> OutputError:

@@ -99,7 +99,9 @@ def test_a_job_that_is_cut_goes_on_to_the_same_bytes(tmp_path):
     wanted, folder = job(flips=True), tmp_path / "cut"
     start(wanted, folder)
     fill(wanted, folder, [1])
-    (folder / f".{wanted.name(0)}.77.part").write_bytes(b"half a sha")
+    draft = folder / f".{wanted.name(0)}.77.part" / wanted.name(0)
+    draft.parent.mkdir()
+    draft.write_bytes(b"half a sha")
     with pytest.raises(DataError, match=r"no manifest\.json"):
         open_cache(folder)
     start(wanted, folder)
