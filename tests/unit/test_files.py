@@ -25,9 +25,13 @@ def test_what_a_writer_makes_beside_its_draft_goes_with_it(tmp_path):
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), replacing(path) as draft:
+
+    def interrupted(draft):
         draft.write_text("ne")
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_file(path, interrupted)
     with pytest.raises(OutputError, match=r"a\.txt: cannot be written"):
         replace_file(path, lambda draft: draft.with_name("no").rename(draft))
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
