@@ -1,7 +1,8 @@
 """The table of docs/guidance.md on PPAP: who steers an unlabelled generator, at equal budgets.
 
-    python benchmarks/ppap.py emoji            # trains what is missing, draws, measures; goes on
-    python benchmarks/ppap.py emoji --write    # and puts the table into docs/
+    python benchmarks/ppap.py emoji --bf16            # trains, draws and measures what is missing
+    python benchmarks/ppap.py emoji --bf16 --write    # and puts the tables into docs/
+    python benchmarks/ppap.py emoji --bf16 --back     # from the last arm: two processes share it
 
 The generator is asked about its null class alone, and the class comes from the critic: the guide as
 it is, the guide trained on noisy images with labels (one network, or five experts), and PPAP's five
@@ -11,15 +12,15 @@ guide's weights. The judge is another network with another seed. The gate is tha
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from kept import kept
 from pages import cell, markdown, put
-from steering import Panel, by_noise, mean_of
-from trials import trained
+from steering import LEVELS, Panel, by_noise, mean_of
+from trials import PRECISION, trained
 
 import mezzotint
 from mezzotint import classifier, config, noisy
@@ -28,6 +29,7 @@ from mezzotint.data.images import Data
 from mezzotint.diffusion.critics import Critic, Experts
 from mezzotint.diffusion.routing import Partition
 from mezzotint.diffusion.steering import AtEstimate, AtNoisy, Look
+from mezzotint.experts import about
 from mezzotint.experts import load as load_experts
 from mezzotint.generator import Generator
 from mezzotint.judges import CleanJudge, NoisyJudge
@@ -68,6 +70,7 @@ class Study:
         steps: training steps in all, of each arm.
         count: samples a cell.
         images: pictures that the generator draws for PPAP.
+        bf16: the generator computes in bfloat16; who steers never does.
     """
 
     name: str
@@ -75,10 +78,11 @@ class Study:
     steps: int
     count: int
     images: int
+    bf16: bool
 
     @cached_property
     def model(self) -> Generator:
-        return mezzotint.load(MODELS[self.name])
+        return mezzotint.load(MODELS[self.name]).to("cpu", autocast=PRECISION[self.bf16])
 
     @cached_property
     def data(self) -> Data:
@@ -137,13 +141,18 @@ class Study:
             made.append(noisy.load(before))
         return Labelled(tuple(made))
 
+    @property
+    def folder(self) -> Path:
+        """Of PPAP's experts."""
+        return self.root / self.name / f"ppap-{self.steps}-{self.images}"
+
     def unlabelled(self) -> Any:
         """PPAP."""
-        folder = self.root / self.name / f"ppap-{self.steps}-{self.images}"
         plan = ExpertPlan(experts=EXPERTS, steps=self.steps // EXPERTS, images=self.images, lr=1e-3)
-        for _ in Adapting.of(self.guide, MODELS[self.name], plan, folder).run():
+        adapting = Adapting.of(self.guide, MODELS[self.name], plan, self.folder)
+        for _ in replace(adapting, maker=self.model).run():
             pass
-        return load_experts(folder)
+        return load_experts(self.folder)
 
     def naive(self, look: Look) -> CleanJudge:
         return CleanJudge(classifier.load(self.guide), look=look)
@@ -166,6 +175,7 @@ class Study:
             "steps": self.steps,
             "count": self.count,
             "images": self.images,
+            "bf16": self.bf16,
             **more,
         }
 
@@ -191,24 +201,55 @@ def slug(arm: str) -> str:
     return arm.replace(",", "").replace(" ", "-")
 
 
-def rows(study: Study) -> list[list[str]]:
-    """Train, draw and measure what is missing; return the table."""
-    lines = [["who steers", "scale", "accuracy", "FD", "precision", "recall"]]
-    best: dict[str, tuple[float, float]] = {}
-    noise: dict[str, list[float]] = {}
-    none = [study.cell("none", study.naive(AtNoisy()), 0.0, seed) for seed in SEEDS]
-    lines.append(["nobody", "0", *cells(none)])
-    for arm, make in study.arms.items():
+@dataclass
+class Found:
+    """What is known of the arms: lines of both tables, and what the gate compares.
+
+    Attributes:
+        steering, noise: lines of the tables.
+        best: lowest FD and highest accuracy over the scales, by arm.
+        second: accuracy on the second fifth of the noise, by arm.
+    """
+
+    steering: list[list[str]]
+    noise: list[list[str]]
+    best: dict[str, tuple[float, float]]
+    second: dict[str, float]
+
+    @classmethod
+    def begun(cls, study: Study) -> "Found":
+        none = [study.cell("none", study.naive(AtNoisy()), 0.0, seed) for seed in SEEDS]
+        head = ["who steers", "scale", "accuracy", f"FD-{study.name}", "precision", "recall"]
+        fifths = [f"t up to {(k + 1) / LEVELS:g}" for k in range(LEVELS)]
+        return cls([head, ["nobody", "0", *cells(none)]], [["who reads", *fifths]], {}, {})
+
+    def take(self, study: Study, arm: str, make: Callable[[], Any]) -> None:
+        """Train, draw and measure what is missing of an arm."""
         judge = make()
-        noise[arm] = study.noise(arm, judge)["accuracy"]
+        shares = study.noise(arm, judge)["accuracy"]
+        self.noise.append([arm, *(f"{share:.3f}" for share in shares)])
+        self.second[arm] = shares[1]
         for scale in SCALES:
             found = [study.cell(arm, judge, scale, seed) for seed in SEEDS]
-            lines.append([arm, f"{scale:g}", *cells(found)])
+            self.steering.append([arm, f"{scale:g}", *cells(found)])
             fd, right = (sum(mean_of(found, n)) / len(found) for n in ("fd", "accuracy"))
-            low, high = best.get(arm, (fd, right))
-            best[arm] = min(low, fd), max(high, right)
+            low, high = self.best.get(arm, (fd, right))
+            self.best[arm] = min(low, fd), max(high, right)
             print(arm, scale, found, flush=True)
-    return [*lines, *gate(best, noise)]
+
+    def text(self) -> str:
+        """Return both tables and what the gate of the specification says."""
+        naive, ppap = "the guide as it is, at x_t", "PPAP-5, no label"
+        ratio = self.best[ppap][0] / max(self.best[naive][0], 1e-9)
+        more = self.best[ppap][1] - self.best[naive][1]
+        gain = self.second[ppap] - self.second[naive]
+        passed = ratio <= 0.75 and more >= 0 and gain >= 0.05
+        said = (
+            f"Gate {'met' if passed else 'not met'}: PPAP's best FD is {ratio:.2f} of the naive "
+            f"guide's (at most 0.75 wanted), its best accuracy {more:+.3f} (at least 0), its "
+            f"accuracy on the second fifth of the noise {gain:+.3f} (at least 0.05).\n"
+        )
+        return f"{markdown(self.steering)}\n{markdown(self.noise)}\n{said}"
 
 
 def cells(found: list[dict[str, Any]]) -> list[str]:
@@ -216,14 +257,15 @@ def cells(found: list[dict[str, Any]]) -> list[str]:
     return [cell(mean_of(found, name)) for name in names]
 
 
-def gate(best: Mapping[str, tuple[float, float]], noise: Mapping[str, Any]) -> list[list[str]]:
-    """Return what the gate of the specification asks, and what came out."""
-    naive, ppap = "the guide as it is, at x_t", "PPAP-5, no label"
-    ratio = best[ppap][0] / max(best[naive][0], 1e-9)
-    gain = noise[ppap][1] - noise[naive][1]
-    passed = ratio <= 0.75 and best[ppap][1] >= best[naive][1] and gain >= 0.05
-    said = f"FD {ratio:.2f} of naive (0.75), accuracy on the second fifth +{gain:.3f} (0.05)"
-    return [[f"gate: {'met' if passed else 'not met'}; {said}", *[""] * 5]]
+def told(study: Study) -> str:
+    """Return what the tables are of."""
+    mine, whole = about(study.folder).share
+    how = {True: "the generator in bf16", False: "float32"}[study.bf16]
+    return (
+        f"\n{study.count:,} images a seed, {study.model.sampling.steps} steps, {how}; "
+        f"{study.steps:,} training steps an arm; an expert of PPAP trains {mine:,} of {whole:,} "
+        f"numbers ({mine / whole:.1%}).\n"
+    )
 
 
 def main() -> None:
@@ -235,13 +277,20 @@ def main() -> None:
     ask.add_argument("--steps", type=int, default=5_000, help="of training in all, an arm")
     ask.add_argument("--count", type=int, default=1_000, help="samples a cell")
     ask.add_argument("--images", type=int, default=5_000, help="that PPAP is trained on")
+    ask.add_argument("--bf16", action="store_true", help="of the generator")
+    ask.add_argument("--back", action="store_true", help="begin with the last arm; no table")
     ask.add_argument("--write", action="store_true")
     given = ask.parse_args()
-    study = Study(given.name, given.root, given.steps, given.count, given.images)
-    table = markdown(rows(study))
-    print(table)
+    study = Study(given.name, given.root, given.steps, given.count, given.images, given.bf16)
+    found, arms = Found.begun(study), list(study.arms.items())
+    for arm, make in arms[::-1] if given.back else arms:
+        found.take(study, arm, make)
+    if given.back:
+        return
+    text = found.text() + told(study)
+    print(text)
     if given.write:
-        put(PAGE, f"ppap-{given.name}", table)
+        put(PAGE, f"ppap-{given.name}", text)
 
 
 if __name__ == "__main__":
