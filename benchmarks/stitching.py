@@ -5,7 +5,8 @@
     python benchmarks/stitching.py emoji --write        # and puts the tables into docs/
 
 A stopped run goes on where it was: samples lie in shards, figures are made once and kept in
-benchmarks/results. Times are ratios to the whole model, measured in turn with it on this machine.
+benchmarks/results. Times are ratios to the whole model, measured in turn with it on this machine,
+in float32 and, with --bf16, in bfloat16 as well; the pictures are drawn in bfloat16 then.
 """
 
 import argparse
@@ -37,6 +38,9 @@ PAIRS: Final = {
 }
 SEEDS = (0, 1_000_000)
 STEPS, COUNT = 50, 5_000
+TIMED: Final = 16
+"""Images of a timing."""
+PRECISION_NAME: Final = {True: "bf16", False: "fp32"}
 FRACTIONS = tuple(k / 10 for k in range(11))
 FEWER = (45, 40, 35, 30, 25, 20, 15, 10, 5)
 """Steps of the whole model alone: enough to read off its distance at the time of any fraction."""
@@ -129,12 +133,12 @@ class Study:
     batch: int = 64
     bf16: bool = False
 
-    def made(self, row: Row) -> mezzotint.Generator:
-        return row.model(self.pair).to("cpu", autocast=PRECISION[self.bf16])
+    def made(self, row: Row, *, bf16: bool) -> mezzotint.Generator:
+        return row.model(self.pair).to("cpu", autocast=PRECISION[bf16])
 
     def figures(self, row: Row, seed: int) -> dict[str, Any]:
         """Return what is kept of a row, or draw and measure it."""
-        made = self.made(row)
+        made = self.made(row, bf16=self.bf16)
         of = {
             "weights": made.digest,
             "sampling": config.dump(made.sampling),
@@ -166,44 +170,42 @@ class Study:
             "floors": {score.name: score.floor for score in result[0].scores},
         }
 
-    def times(self, rows: list[Row], rounds: int) -> dict[Row, float]:
-        """Return the time of each row as a part of the whole model's, measured in pairs."""
-        return {row: self._time(row, rounds) for row in rows}
-
-    def _time(self, row: Row, rounds: int) -> float:
-        made, whole = self.made(row), self.made(WHOLE)
-        of = {"weights": made.digest, "sampling": config.dump(made.sampling), "bf16": self.bf16}
-        of |= {"batch": self.batch, "rounds": rounds}
-        jobs = {name: job(each, self.batch) for name, each in (("row", made), ("whole", whole))}
+    def time(self, row: Row, rounds: int, *, bf16: bool) -> float:
+        """Return the time of a row as a part of the whole model's, measured in pairs."""
+        made, whole = self.made(row, bf16=bf16), self.made(WHOLE, bf16=bf16)
+        of = {"weights": made.digest, "sampling": config.dump(made.sampling), "bf16": bf16}
+        of |= {"batch": TIMED, "rounds": rounds}
 
         def ratio() -> dict[str, Any]:
-            found = bench.paired(jobs["row"], jobs["whole"], rounds)
+            found = bench.paired(job(made), job(whole), rounds)
             return {"ratio": found, "machine": bench.machine()}
 
-        return float(kept(f"stitching/{self.pair}/time-{row.name}", of, ratio)["ratio"])
+        name = f"stitching/{self.pair}/time-{PRECISION_NAME[bf16]}-{row.name}"
+        return float(kept(name, of, ratio)["ratio"])
 
     def table(self, rows: list[Row], rounds: int) -> Iterator[list[str]]:
         """Yield the lines of a table."""
-        timed = self.times(rows, rounds)
+        kinds = (False, True)[: 1 + self.bf16]
+        timed = {row: [self.time(row, rounds, bf16=kind) for kind in kinds] for row in rows}
         found = {row: [self.figures(row, seed)["values"] for seed in SEEDS] for row in rows}
         first = found[rows[0]][0]
         shown = [n for n in first if n.startswith("FD") or n in {"precision", "recall"}]
         shown += ["class accuracy"] if "class accuracy" in first else []
-        yield ["", "fraction", "steps", "time", "speed-up", *shown]
+        faster = [f"speed-up, {PRECISION_NAME[kind]}" for kind in kinds]
+        yield ["", "fraction", "steps", *faster, *shown]
         for row, values in found.items():
             yield [
                 row.order if row.fraction else "large alone",
                 f"{row.fraction:g}",
                 str(row.steps),
-                f"{timed[row]:.2f}",
-                f"{1 / timed[row]:.2f}",
+                *(f"{1 / part:.2f}" for part in timed[row]),
                 *(cell([each[name] for each in values]) for name in shown),
             ]
 
 
-def job(made: mezzotint.Generator, batch: int) -> Any:
-    labels = [k % max(1, len(made.classes)) for k in range(batch)]
-    return lambda: list(made.stream(labels, list(range(batch)), batch=batch))
+def job(made: mezzotint.Generator) -> Any:
+    labels = [k % max(1, len(made.classes)) for k in range(TIMED)]
+    return lambda: list(made.stream(labels, list(range(TIMED)), batch=TIMED))
 
 
 @torch.no_grad()
@@ -248,7 +250,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=COUNT, help="samples of a row")
     parser.add_argument("--steps", type=int, default=20, help="of the pictures")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=5, help="of each pair of timings")
+    parser.add_argument("--rounds", type=int, default=3, help="of each pair of timings")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16")
     asked = parser.parse_args()
     torch.set_num_threads(1)
