@@ -71,6 +71,7 @@ class Study:
         count: samples a cell.
         images: pictures that the generator draws for PPAP.
         bf16: the generator computes in bfloat16; who steers never does.
+        draws: steps of the sampler; None is what the generator's recipe says.
     """
 
     name: str
@@ -79,10 +80,12 @@ class Study:
     count: int
     images: int
     bf16: bool
+    draws: int | None = None
 
     @cached_property
     def model(self) -> Generator:
-        return mezzotint.load(MODELS[self.name]).to("cpu", autocast=PRECISION[self.bf16])
+        made = mezzotint.load(MODELS[self.name]).to("cpu", autocast=PRECISION[self.bf16])
+        return made if self.draws is None else made.with_sampling(steps=self.draws)
 
     @cached_property
     def data(self) -> Data:
@@ -176,6 +179,7 @@ class Study:
             "count": self.count,
             "images": self.images,
             "bf16": self.bf16,
+            **({} if self.draws is None else {"draws": self.draws}),
             **more,
         }
 
@@ -203,18 +207,12 @@ def slug(arm: str) -> str:
 
 @dataclass
 class Found:
-    """What is known of the arms: lines of both tables, and what the gate compares.
-
-    Attributes:
-        steering, noise: lines of the tables.
-        best: lowest FD and highest accuracy over the scales, by arm.
-        second: accuracy on the second fifth of the noise, by arm.
-    """
+    """What is known of the arms: lines of both tables, and what the gate compares."""
 
     steering: list[list[str]]
     noise: list[list[str]]
-    best: dict[str, tuple[float, float]]
-    second: dict[str, float]
+    best: dict[str, tuple[float, float]]  # lowest FD and highest accuracy over the scales
+    second: dict[str, float]  # accuracy on the second fifth of the noise
 
     @classmethod
     def begun(cls, study: Study) -> "Found":
@@ -278,10 +276,12 @@ def main() -> None:
     ask.add_argument("--count", type=int, default=1_000, help="samples a cell")
     ask.add_argument("--images", type=int, default=5_000, help="that PPAP is trained on")
     ask.add_argument("--bf16", action="store_true", help="of the generator")
+    ask.add_argument("--draws", type=int, help="steps of the sampler, if not the recipe's")
     ask.add_argument("--back", action="store_true", help="begin with the last arm; no table")
     ask.add_argument("--write", action="store_true")
     given = ask.parse_args()
-    study = Study(given.name, given.root, given.steps, given.count, given.images, given.bf16)
+    budget = (given.steps, given.count, given.images)
+    study = Study(given.name, given.root, *budget, given.bf16, given.draws)
     found, arms = Found.begun(study), list(study.arms.items())
     for arm, make in arms[::-1] if given.back else arms:
         found.take(study, arm, make)
