@@ -12,6 +12,7 @@ in float32 and, with --bf16, in bfloat16 as well; the pictures are drawn in bflo
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,7 +43,7 @@ TIMED: Final = 16
 """Images of a timing."""
 PRECISION_NAME: Final = {True: "bf16", False: "fp32"}
 FRACTIONS = tuple(k / 10 for k in range(11))
-FEWER = (45, 40, 35, 30, 25, 20, 15, 10, 5)
+FEWER = (40, 30, 20, 15, 10)
 """Steps of the whole model alone: enough to read off its distance at the time of any fraction."""
 CLASSES = ("face", "animal", "flag", "heart", "clock", "plant")
 
@@ -99,8 +100,7 @@ class Row:
         start = self.order.replace(" ", "-")
         return f"{start}-{self.fraction:g}-steps-{self.steps}"
 
-    def model(self, pair: str) -> mezzotint.Generator:
-        large, small = (mezzotint.load(name) for name in PAIRS[pair])
+    def model(self, large: mezzotint.Generator, small: mezzotint.Generator) -> mezzotint.Generator:
         large = large.with_sampling(steps=self.steps)
         if self.fraction == 0:
             return large
@@ -125,6 +125,7 @@ class Study:
         count: samples of a row.
         batch: images at a time.
         bf16: compute in bfloat16.
+        compiled: draw with compiled networks; times are of plain ones.
     """
 
     pair: str
@@ -132,13 +133,20 @@ class Study:
     count: int = COUNT
     batch: int = 64
     bf16: bool = False
+    compiled: bool = False
 
-    def made(self, row: Row, *, bf16: bool) -> mezzotint.Generator:
-        return row.model(self.pair).to("cpu", autocast=PRECISION[bf16])
+    @cached_property
+    def models(self) -> list[mezzotint.Generator]:
+        """What draws."""
+        found = [made.to("cpu", autocast=PRECISION[self.bf16]) for made in loaded(self.pair)]
+        return [made.compiled() for made in found] if self.compiled else found
+
+    def timed(self, row: Row, *, bf16: bool) -> mezzotint.Generator:
+        return row.model(*loaded(self.pair)).to("cpu", autocast=PRECISION[bf16])
 
     def figures(self, row: Row, seed: int) -> dict[str, Any]:
         """Return what is kept of a row, or draw and measure it."""
-        made = self.made(row, bf16=self.bf16)
+        made = row.model(*self.models)
         of = {
             "weights": made.digest,
             "sampling": config.dump(made.sampling),
@@ -146,6 +154,7 @@ class Study:
             "seed": seed,
             "count": self.count,
             "bf16": self.bf16,
+            "compiled": self.compiled,
         }
         name = f"stitching/{self.pair}/{row.name}-seed-{seed}"
         return kept(name, of, lambda: self._measured(made, row, seed))
@@ -172,7 +181,7 @@ class Study:
 
     def time(self, row: Row, rounds: int, *, bf16: bool) -> float:
         """Return the time of a row as a part of the whole model's, measured in pairs."""
-        made, whole = self.made(row, bf16=bf16), self.made(WHOLE, bf16=bf16)
+        made, whole = self.timed(row, bf16=bf16), self.timed(WHOLE, bf16=bf16)
         of = {"weights": made.digest, "sampling": config.dump(made.sampling), "bf16": bf16}
         of |= {"batch": TIMED, "rounds": rounds}
 
@@ -203,6 +212,10 @@ class Study:
             ]
 
 
+def loaded(pair: str) -> list[mezzotint.Generator]:
+    return [mezzotint.load(name) for name in PAIRS[pair]]
+
+
 def job(made: mezzotint.Generator) -> Any:
     labels = [k % max(1, len(made.classes)) for k in range(TIMED)]
     return lambda: list(made.stream(labels, list(range(TIMED)), batch=TIMED))
@@ -211,7 +224,7 @@ def job(made: mezzotint.Generator) -> Any:
 @torch.no_grad()
 def agreement(pair: str, images: int = 32) -> Iterator[list[str]]:
     """Yield how alike the two models' noise is along the large one's way, as table lines."""
-    large, small = (mezzotint.load(name) for name in PAIRS[pair])
+    large, small = loaded(pair)
     large = large.with_sampling(steps=STEPS, sampler="ddim", guidance=1.0)
     labels, seeds = [k % len(large.classes) for k in range(images)], list(range(images))
     y = torch.tensor(labels)
@@ -230,9 +243,12 @@ def agreement(pair: str, images: int = 32) -> Iterator[list[str]]:
 
 def pictures(pair: str, steps: int) -> Path:
     """Draw the same seeds with fractions 0 to 1, a row a class and a column a fraction."""
-    first = WHOLE.model(pair)
+    models = loaded(pair)
+    first = models[0]
     classes = [name for name in CLASSES if name in first.classes] or list(first.classes[:6])
-    columns = [replace(row, steps=steps).model(pair).sample(classes, seeds=3) for row in STITCHED]
+    columns = [
+        replace(row, steps=steps).model(*models).sample(classes, seeds=3) for row in STITCHED
+    ]
     images = torch.stack(columns, dim=1).flatten(0, 1)
     path = ROOT / "docs" / "images" / f"stitching-{pair}.png"
     save_png(path, grid(images, columns=len(columns), names=classes, magnify=2))
@@ -252,12 +268,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3, help="of each pair of timings")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16")
+    parser.add_argument("--compile", action="store_true", help="draw with compiled networks")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.pictures:
         print(pictures(asked.pair, asked.steps))
         return
-    study = Study(asked.pair, asked.root, asked.count, asked.batch, asked.bf16)
+    study = Study(asked.pair, asked.root, asked.count, asked.batch, asked.bf16, asked.compile)
     parts = {
         "fractions": lambda: list(study.table([*STITCHED, *ALONE], asked.rounds)),
         "order": lambda: list(study.table([WHOLE, *ORDERED], asked.rounds)),
