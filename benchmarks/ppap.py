@@ -4,10 +4,11 @@
     python benchmarks/ppap.py emoji --bf16 --write    # and puts the tables into docs/
     python benchmarks/ppap.py emoji --bf16 --back     # from the last arm: two processes share it
 
-The generator is asked about its null class alone, and the class comes from the critic: the guide as
-it is, the guide trained on noisy images with labels (one network, or five experts), and PPAP's five
-experts, which see no label. All have the same number of training steps in all and begin with the
-guide's weights. The judge is another network with another seed. The gate is that of ppap.md, 9.
+The generator has no classes, or is asked about its null class alone, and the class comes from the
+critic: the guide as it is, the guide trained on noisy images with labels (one network, or five
+experts), and PPAP's five experts, which see no label. All have the same number of training steps in
+all and begin with the guide's weights. The judge is another network with another seed. The gate is
+that of ppap.md, 9.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import mezzotint
 from mezzotint import classifier, config, noisy
 from mezzotint.adapting import Adapting
 from mezzotint.data.images import Data
+from mezzotint.data.unlabelled import Unlabelled
 from mezzotint.diffusion.critics import Critic, Experts
 from mezzotint.diffusion.routing import Partition
 from mezzotint.diffusion.steering import AtEstimate, AtNoisy, Look
@@ -41,7 +43,8 @@ PAGE = ROOT / "docs" / "guidance.md"
 SEEDS = (0, 1_000_000)
 SCALES = (1.0, 2.0, 4.0, 10.0)
 EXPERTS = 5
-MODELS = {"emoji": "emoji-dit", "prints": "prints-dit"}
+MODELS = {"emoji": "emoji-dit", "prints": "prints-dit-unconditional"}
+"""What is steered; the null class of prints-dit draws blobs whoever steers."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Study:
     def data(self) -> Data:
         tree = config.dump(self.model.tree)["provenance"]["recipe"]["data"]
         found: Data = config.load("data", tree)
-        return found
+        return found.inner if isinstance(found, Unlabelled) else found
 
     @cached_property
     def panel(self) -> Panel:
