@@ -104,8 +104,8 @@ def lit_from_dit(
     heads = HEADS.get(width) if heads is None else heads
     if heads is None:
         raise ConfigError(
-            f"width {width} is of no published LiT; say how many heads it shall have, "
-            f"a small divisor of {width}"
+            f"width {width} is of no published LiT; say how many heads it shall have "
+            f"(heads, --heads), a small divisor of {width}"
         )
     changes = {"heads": heads, "kernel": kernel, "qkv_bias": qkv_bias}
     config = build(LiTConfig, network.config.model_dump() | changes)
