@@ -70,7 +70,7 @@ class Study:
     def panel(self) -> Panel:
         tree = config.dump(self.model.tree)["provenance"]["recipe"]["data"]
         data: Data = config.load("data", tree)
-        return Panel(classifier.load(JUDGE), data.train(), max(64, self.count))
+        return Panel(classifier.load(JUDGE), data.train())
 
     def figures(self, arm: str, made: Generator, scale: float, seed: int) -> dict[str, Any]:
         """Return what is kept of a cell, or draw and measure it."""
@@ -82,6 +82,7 @@ class Study:
             "scale": scale,
             "count": self.count,
             "bf16": self.bf16,
+            "real": "all",
             "seed": seed,
         }
         place = f"guidance/{arm.replace(' ', '-')}-{scale:g}-{seed}"

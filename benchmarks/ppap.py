@@ -32,8 +32,8 @@ from mezzotint.steering import steered
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "guidance.md"
 SEEDS = (0, 1_000_000)
-SCALES = (1.0, 2.0, 4.0, 10.0)
-SHOWN = 4.0
+SCALES = (1.0, 4.0, 10.0, 20.0)
+SHOWN = 10.0
 """Scale of the pictures."""
 
 

@@ -81,7 +81,7 @@ class Study:
     @cached_property
     def panel(self) -> Panel:
         judge = classifier.load(f"{self.name}-judge")
-        return Panel(judge, self.data.train(), max(64, self.count))
+        return Panel(judge, self.data.train())
 
     @property
     def guide(self) -> str:
@@ -163,6 +163,7 @@ class Study:
             "steps": self.steps,
             "count": self.count,
             "images": self.images,
+            "real": "all",
             "bf16": self.bf16,
             **({} if self.draws is None else {"draws": self.draws}),
             **more,

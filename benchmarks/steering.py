@@ -27,17 +27,15 @@ class Panel:
 
     Args:
         judge: another network than whatever steered.
-        real: labelled images of the generator's training set.
-        count: how many of them are compared with.
+        real: labelled images, all of the generator's training set.
     """
 
     judge: Classifier
     real: Images
-    count: int
 
     @cached_property
     def features(self) -> Tensor:
-        rows = spread(len(self.real), self.count)
+        rows = torch.arange(len(self.real))
         return torch.cat([self.judge.features(self.real.read(part)) for part in rows.split(256)])
 
     def figures(self, made: Generator, count: int, seed: int) -> dict[str, float]:

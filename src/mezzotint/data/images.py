@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Int64, UInt8
@@ -146,10 +146,21 @@ class InMemory:
         return cls(pixels, labels, classes, digest_of(pixels, labels, classes), others or {})
 
 
+_WHOLE: Final = 2**31
+_GOLDEN: Final = 1327217885
+"""The golden ratio's fraction of that."""
+
+
 def spread(there: int, count: int) -> Int64[Tensor, "m"]:
-    """Return up to `count` of `there` rows, at equal distances over the set."""
+    """Return up to `count` of `there` rows, one from each of as many equal stretches of the set.
+
+    Where in its stretch a row lies follows the golden ratio: at equal distances, a set whose
+    classes take turns would show some of them only.
+    """
     count = min(count, there)
-    return torch.arange(count) * there // max(count, 1)
+    number = torch.arange(count)
+    first, end = (k * there // max(count, 1) for k in (number, number + 1))
+    return first + (number * _GOLDEN % _WHOLE * (end - first)) // _WHOLE
 
 
 def digest_of(
