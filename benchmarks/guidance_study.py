@@ -46,7 +46,7 @@ class Study:
     """What all cells of the table have in common.
 
     Args:
-        count: images of a cell, and of the real ones that it is compared with.
+        count: images of a cell.
         steps: of the sampler.
         bf16: compute in bfloat16.
     """
