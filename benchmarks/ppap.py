@@ -100,16 +100,15 @@ def told(study: Study) -> str:
 
 def pictures(study: Study) -> Path:
     """Draw a seed a class, a row an arm, nobody first; no arm is chosen by its looks."""
-    scales = {"nobody": 0.0} | dict.fromkeys(study.arms, SHOWN)
-    makers = {"nobody": lambda: study.naive(AtNoisy()), **study.arms}
+    judges = {arm: make() for arm, make in study.arms.items()}
     rows = []
-    for arm, scale in scales.items():
-        made = steered(study.model, makers[arm](), scale, unlabelled=True)
+    for judge, scale in ((study.naive(AtNoisy()), 0.0), *((j, SHOWN) for j in judges.values())):
+        made = steered(study.model, judge, scale, unlabelled=True)
         labels = list(range(len(made.classes)))
         rows.append(torch.cat(list(made.stream(labels, labels))))
     path = ROOT / "docs" / "images" / f"ppap-{study.name}.png"
-    picture = grid(torch.cat(rows), columns=len(rows[0]), names=list(scales), magnify=2)
-    save_png(path, picture)
+    names = ["nobody", *judges]
+    save_png(path, grid(torch.cat(rows), columns=len(rows[0]), names=names, magnify=2))
     return path
 
 

@@ -26,7 +26,7 @@ from mezzotint.training.experts import ExpertPlan
 
 EXPERTS = 5
 MODELS = {"emoji": "emoji-dit", "prints": "prints-dit-unconditional"}
-"""What is steered; the null class of prints-dit draws blobs whoever steers."""
+"""What is steered; the null class of prints-dit draws blobs."""
 
 
 @dataclass(frozen=True)

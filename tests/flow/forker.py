@@ -12,6 +12,7 @@ The answer is a line: done, stopped, killed or failed.
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -104,6 +105,7 @@ def die_at(call: int) -> None:
         return counted
 
     os.fsync = before(os.fsync)
+    shutil.rmtree = before(shutil.rmtree)
     Path.replace = before(Path.replace)  # type: ignore[method-assign]
     Path.unlink = before(Path.unlink)  # type: ignore[method-assign]
 

@@ -25,6 +25,16 @@ def test_classes_that_take_turns_are_all_seen(stride, classes):
     assert float((shares - wanted).abs().max()) < 4 + 0.05 * wanted
 
 
+def test_times_of_held_out_images_do_not_go_with_their_classes():
+    """`watch.HeldOut` gives image k the fraction of k golden ratios as its time."""
+    rows = spread(2_000, 500)
+    fifths = (torch.arange(500, dtype=torch.float64) * 0.6180339887498949 % 1 * 5).long()
+    for fifth in range(5):
+        shares = (rows[fifths == fifth] % 10).bincount(minlength=10)
+        assert int(shares.min()) >= 5
+        assert int(shares.max()) <= 15
+
+
 def test_one_row_comes_from_each_of_equal_stretches():
     rows = spread(1_000, 10)
     assert (rows // 100).tolist() == list(range(10))

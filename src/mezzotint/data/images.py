@@ -147,20 +147,20 @@ class InMemory:
 
 
 _WHOLE: Final = 2**31
-_GOLDEN: Final = 1327217885
-"""The golden ratio's fraction of that."""
+_ROOT: Final = 1572067139
+"""The fraction of the square root of three, of that; times of held-out images take the golden's."""
 
 
 def spread(there: int, count: int) -> Int64[Tensor, "m"]:
     """Return up to `count` of `there` rows, one from each of as many equal stretches of the set.
 
-    Where in its stretch a row lies follows the golden ratio: at equal distances, a set whose
+    Where in its stretch a row lies follows the square root of three: at equal distances, a set whose
     classes take turns would show some of them only.
     """
     count = min(count, there)
     number = torch.arange(count)
     first, end = (k * there // max(count, 1) for k in (number, number + 1))
-    return first + (number * _GOLDEN % _WHOLE * (end - first)) // _WHOLE
+    return first + (number * _ROOT % _WHOLE * (end - first)) // _WHOLE
 
 
 def digest_of(
