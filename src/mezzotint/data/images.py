@@ -154,8 +154,8 @@ _ROOT: Final = 1572067139
 def spread(there: int, count: int) -> Int64[Tensor, "m"]:
     """Return up to `count` of `there` rows, one from each of as many equal stretches of the set.
 
-    Where in its stretch a row lies follows the square root of three: at equal distances, a set whose
-    classes take turns would show some of them only.
+    Where in its stretch a row lies changes as multiples of the square root of three do: at equal
+    distances, a set whose classes take turns would show some of them only.
     """
     count = min(count, there)
     number = torch.arange(count)
