@@ -68,7 +68,18 @@ def test_what_cannot_be_converted_is_one_line_and_writes_nothing(cli, dit, lit, 
         assert not (tmp_path / "none").exists()
     done = cli("convert", dit, "--heads", 2, "--out", tmp_path / "none")
     assert (done.code, "it needs --to lit" in done.err) == (1, True)
+    done = cli("convert", dit, "--attention", "--out", tmp_path / "none")
+    assert (done.code, "it needs --to lit" in done.err) == (1, True)
     assert not (tmp_path / "none").exists()
+
+
+def test_attention_is_inherited_where_it_is_asked_for(cli, dit, tmp_path):
+    out = tmp_path / "near"
+    done = cli("convert", dit, "--to", "lit", "--heads", 2, "--attention", "--out", out)
+    assert done.code == 0, done.err
+    given, (state, _) = generator.load(dit).denoiser.network.state_dict(), read_model(out)
+    assert torch.equal(state["blocks.0.attn.proj.weight"], given["blocks.0.attn.proj.weight"])
+    assert "fresh 4: blocks.*.attn.conv" in done.err
 
 
 @pytest.mark.parametrize("through", ["the dit itself", "its conversion"])

@@ -57,6 +57,35 @@ def test_what_was_inherited_is_told_in_three_lines():
     assert Inheritance((), (), ()).words()[1] == "fresh 0: none"
 
 
+def test_the_projections_of_attention_are_inherited_if_asked():
+    dit = teacher()
+    lit, record = lit_from_dit(dit, heads=4, attention=True)
+    ours, theirs = lit.blocks[1].attn, dit.blocks[1].attn
+    tokens = torch.randn(2, 24, 24)
+    q, k, v = theirs.qkv(tokens).chunk(3, dim=-1)
+    assert torch.allclose(ours.q(tokens), q, atol=1e-6)
+    assert torch.allclose(ours.kv(tokens), torch.cat([k, v], dim=-1), atol=1e-6)
+    assert torch.equal(ours.proj.weight, theirs.proj.weight)
+    assert not any(parameter.any() for parameter in ours.conv.parameters())
+    assert record.words()[1:] == ["fresh 4: blocks.*.attn.conv", "dropped 0 of the teacher's: none"]
+
+
+def test_projections_without_a_bias_drop_the_teachers():
+    lit, record = lit_from_dit(teacher(), heads=4, qkv_bias=False, attention=True)
+    assert lit.blocks[0].attn.q.bias is None
+    assert set(record.dropped) == {f"blocks.{k}.attn.qkv.bias" for k in range(2)}
+
+
+def test_a_lit_that_inherits_attention_begins_nearer_to_its_teacher():
+    dit = teacher()
+    wanted = dit(X, TIME, Y)
+    apart = [
+        (lit_from_dit(dit, heads=4, attention=own)[0](X, TIME, Y) - wanted).norm()
+        for own in (True, False)
+    ]
+    assert apart[0] < 0.5 * apart[1]
+
+
 def test_the_seed_fixes_what_is_fresh_and_nothing_else_is_drawn():
     dit = teacher()
     torch.manual_seed(5)

@@ -42,6 +42,9 @@ def convert(
     heads: Annotated[
         int | None, typer.Option(min=1, help="With --to lit: attention heads; few, a divisor.")
     ] = None,
+    attention: Annotated[
+        bool, typer.Option("--attention", help="With --to lit: inherit attention's projections too.")
+    ] = False,
     force: shared.Force = False,
     as_json: shared.Json = False,
 ) -> None:
@@ -60,9 +63,11 @@ def convert(
     else:
         made = classifier.committee([classifier.load(each) for each in models])
     if to == LIT:
-        made = _lit(made, models, heads)
+        made = _lit(made, models, heads=heads, attention=attention)
     elif heads is not None:
         raise ConfigError(f"--heads {heads}: says how many a LiT shall have; it needs --to lit")
+    elif attention:
+        raise ConfigError("--attention: says what a LiT inherits; it needs --to lit")
     written = FORMS[to](made, out, force)
     shared.result({"model": str(out), "bytes": written.stat().st_size}, as_json=as_json)
 
@@ -97,7 +102,7 @@ def _published(dtype: str) -> Write:
     return write
 
 
-def _lit(made: Any, models: list[str], heads: int | None) -> Any:
+def _lit(made: Any, models: list[str], *, heads: int | None, attention: bool) -> Any:
     """Make the LiT of a DiT's generator; say what is inherited, fresh and dropped."""
     from dataclasses import replace
 
@@ -112,7 +117,7 @@ def _lit(made: Any, models: list[str], heads: int | None) -> Any:
     if not isinstance(denoiser, NetworkDenoiser) or not isinstance(made, Generator):
         raise ConfigError(f"{source}: --to lit: a LiT is made of a generator that is a DiT")
     try:
-        network, record = lit_from_dit(denoiser.network, heads=heads)  # type: ignore[arg-type]
+        network, record = lit_from_dit(denoiser.network, heads=heads, attention=attention)  # type: ignore[arg-type]
     except ConfigError as error:
         raise ConfigError(f"{source}: --to lit: {error}") from None
     for line in record.words():
