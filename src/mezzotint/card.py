@@ -155,9 +155,11 @@ def _training(made: Mapping[str, Any]) -> str:
         return f"The mean of {len(made['members'])} networks. {each}"
     if not {"seen", "data_images", "seconds", "ema"} <= made.keys():
         return "How it was trained is not recorded."
+    began = "".join(f", {said}" for said in (made.get("inherited") or ())[:1])
     return (
         f"Trained on {made['seen']:,} images drawn from {made['data_images']:,}, in "
-        f"{made['seconds'] / 3600:.2f} h. The weights are the average with decay {made['ema']}."
+        f"{made['seconds'] / 3600:.2f} h{began}. "
+        f"The weights are the average with decay {made['ema']}."
     )
 
 

@@ -104,6 +104,7 @@ def test_a_run_starts_from_another_and_records_it(tmp_path):
         pass
     recorded = load(tmp_path / "new").tree["provenance"]["inherited"]
     assert recorded == list(run.inherited)
+    assert f", {run.inherited[0]}. The weights" in (tmp_path / "new" / "README.md").read_text()
     json.loads((tmp_path / "new" / "config.json").read_text())
 
 
