@@ -20,7 +20,6 @@ from mezzotint.kinds import kind_of
 from mezzotint.networks.dit import DiT, DiTConfig
 from mezzotint.networks.lit import HEADS, LiT, LiTConfig
 
-
 QKV, CONVOLUTION = ".attn.qkv.", ".attn.conv."
 
 

@@ -95,9 +95,9 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "cosine": "mezzotint.diffusion.paths:Cosine",
     },
     "schedule": {
-        "linear": "mezzotint.diffusion.paths:LinearBetas",
-        "cosine": "mezzotint.diffusion.paths:CosineBetas",
-        "scaled-linear": "mezzotint.diffusion.paths:ScaledLinearBetas",
+        "linear": "mezzotint.diffusion.betas:LinearBetas",
+        "cosine": "mezzotint.diffusion.betas:CosineBetas",
+        "scaled-linear": "mezzotint.diffusion.betas:ScaledLinearBetas",
     },
     "prediction": {
         "eps": "mezzotint.diffusion.predictions:Eps",

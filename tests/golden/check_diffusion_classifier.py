@@ -13,8 +13,9 @@ from mezzotint.classify.measures import Absolute, Bound, Huber, Measure, Squared
 from mezzotint.classify.pairs import Pairs
 from mezzotint.classify.schedules import Exhaustive, Official
 from mezzotint.classify.times import Strided
+from mezzotint.diffusion.betas import LinearBetas, ScaledLinearBetas
 from mezzotint.diffusion.denoiser import Denoiser, NetworkDenoiser
-from mezzotint.diffusion.paths import DiscreteVP, LinearBetas, ScaledLinearBetas
+from mezzotint.diffusion.paths import DiscreteVP
 from mezzotint.diffusion.predictions import Eps, Leading, LearnedRange
 from mezzotint.official.dit import config_from_official, from_official
 from tests.golden.case import Case, checks

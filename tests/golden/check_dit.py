@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mezzotint.diffusion.betas import CosineBetas, LinearBetas
 from mezzotint.diffusion.denoiser import Clamped, NetworkDenoiser
 from mezzotint.diffusion.estimate import Estimate
 from mezzotint.diffusion.grids import Respaced
 from mezzotint.diffusion.guidance import ClassifierFree
-from mezzotint.diffusion.paths import CosineBetas, DiscreteVP, LinearBetas
+from mezzotint.diffusion.paths import DiscreteVP
 from mezzotint.diffusion.predictions import (
     X0,
     Eps,
@@ -375,7 +376,7 @@ def single(
         found[f"{clip}/p_sample"] = mean if place == 0 else mean + deviation * noise
         found[f"{clip}/pmv_mean"] = mean
         found[f"{clip}/pmv_pred_xstart"] = estimate.x0
-        found[f"{clip}/pmv_variance"] = sampler.variance(estimate, step).expand_as(x)
+        found[f"{clip}/pmv_variance"] = sampler.spread(estimate, step)[0].expand_as(x)
         found[f"{clip}/pmv_log_variance"] = log_variance(variant, estimate, step).expand_as(x)
         for eta in etas:
             (last,) = DDIM(float(eta), single=True)(

@@ -150,7 +150,7 @@ def one(case: Case, setting: Setting, row: int) -> dict[str, Tensor]:
     time = setting.chain.network_time(t)
     ancestral = Ancestral(setting.mix)
     plain, steered = setting.plain(x, t, y), setting.steered(x, t, y)
-    variance = ancestral.variance(plain, step).expand_as(x).to(x)
+    variance = ancestral.spread(plain, step)[0].expand_as(x).to(x)
     mean, _ = ancestral.reverse(x, plain, here, there, step)
     guided, deviation = ancestral.reverse(x, steered, here, there, step)
     (last,) = setting.sampler(case)(

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mezzotint.diffusion.betas import ScaledLinearBetas
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.dpm import DPMSolver, DPMSolverMultistep, Equal, Fast, Nested
 from mezzotint.diffusion.exponential import Classic, Data, NoiseTarget, Taylor
 from mezzotint.diffusion.grids import Even, LogSNR
-from mezzotint.diffusion.paths import ContinuousVP, DiscreteVP, ScaledLinearBetas
+from mezzotint.diffusion.paths import ContinuousVP, DiscreteVP
 from mezzotint.diffusion.predictions import Eps, Truth
 from mezzotint.diffusion.samplers import Step
 from mezzotint.diffusion.sde import ConstantRate, EulerMaruyama, SBDMRate

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mezzotint.config import load
-from mezzotint.diffusion.paths import CosineBetas, LinearBetas
+from mezzotint.diffusion.betas import CosineBetas, LinearBetas
 from mezzotint.diffusion.predictions import LearnedRange
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.networks.adm import ADM, ADMConfig

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from mezzotint import releases
 from mezzotint.card import cost
 from mezzotint.config import load
-from mezzotint.diffusion.paths import CosineBetas
+from mezzotint.diffusion.betas import CosineBetas
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.networks.mar import MAR, MARConfig
 from mezzotint.networks.mar_slots import KeptSlots

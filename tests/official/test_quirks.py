@@ -3,12 +3,13 @@
 import pytest
 import torch
 
+from mezzotint.diffusion.betas import ScaledLinearBetas
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.dpm import DPMSolver, Fast, Nested
 from mezzotint.diffusion.estimate import Estimate
 from mezzotint.diffusion.exponential import NoiseTarget
 from mezzotint.diffusion.grids import Even, LogSNR, Respaced
-from mezzotint.diffusion.paths import ContinuousVP, DiscreteVP, ScaledLinearBetas, log_snr
+from mezzotint.diffusion.paths import ContinuousVP, DiscreteVP, log_snr
 from mezzotint.diffusion.samplers import DDIM
 from mezzotint.diffusion.sde import DecreasingRate, EulerMaruyama, HeunStep
 from mezzotint.errors import ConfigError

@@ -14,9 +14,10 @@ from mezzotint.classify.measures import Squared, noise, velocity
 from mezzotint.classify.prompts import TEMPLATES, embedded, filled, unet_denoiser
 from mezzotint.classify.schedules import Exhaustive, Race
 from mezzotint.classify.times import Even, Quantiles
+from mezzotint.diffusion.betas import ScaledLinearBetas
 from mezzotint.diffusion.denoiser import Clamped, NetworkDenoiser
 from mezzotint.diffusion.guidance import ClassifierFree
-from mezzotint.diffusion.paths import DiscreteVP, ScaledLinearBetas
+from mezzotint.diffusion.paths import DiscreteVP
 from mezzotint.diffusion.routing import Partition, Stitched
 from mezzotint.errors import ConfigError, DataError
 from mezzotint.generator import DiffusionConfig, Generator, load

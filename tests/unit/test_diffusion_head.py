@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mezzotint.diffusion.betas import CosineBetas
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.grids import Even
-from mezzotint.diffusion.paths import CosineBetas, DiscreteVP, Linear
+from mezzotint.diffusion.paths import DiscreteVP, Linear
 from mezzotint.diffusion.predictions import Eps, LearnedRange, Velocity
 from mezzotint.diffusion.samplers import DDIM
 from mezzotint.masked.curves import Flat

@@ -5,14 +5,12 @@ import math
 import pytest
 import torch
 
+from mezzotint.diffusion.betas import CosineBetas, LinearBetas, ScaledLinearBetas
 from mezzotint.diffusion.paths import (
     ContinuousVP,
     Cosine,
-    CosineBetas,
     DiscreteVP,
     Linear,
-    LinearBetas,
-    ScaledLinearBetas,
     log_snr,
 )
 from mezzotint.diffusion.samplers import transitions

@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mezzotint.diffusion.betas import LinearBetas, ScaledLinearBetas, Schedule
 from mezzotint.diffusion.denoiser import NetworkDenoiser
-from mezzotint.diffusion.paths import DiscreteVP, LinearBetas, ScaledLinearBetas, Schedule
+from mezzotint.diffusion.paths import DiscreteVP
 from mezzotint.diffusion.predictions import Eps
 from mezzotint.errors import ConfigError, DataError
 

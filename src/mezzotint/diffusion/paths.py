@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mezzotint.config import part
+from mezzotint.diffusion.betas import LinearBetas, Schedule
 from mezzotint.diffusion.transition import Transition
 
 CLEAN: Final = 1e-5
@@ -32,7 +33,36 @@ class Scales(NamedTuple):
     def like(self, x: Float[Tensor, "b ..."]) -> "Scales":
         """Return the scales shaped (b, 1, ...), in the dtype and on the device of `x`."""
         shape = (-1, *(1,) * (x.dim() - 1))
-        return Scales(*(each.view(shape).to(x.device, x.dtype) for each in self))
+        exact = (*self, 1 / self.alpha, self.sigma / self.alpha)
+        *rounded, inverse, ratio = (each.view(shape).to(x.device, x.dtype) for each in exact)
+        return Rounded(*rounded).having(inverse, ratio)
+
+    def clean(
+        self, x: Float[Tensor, "b ..."], eps: Float[Tensor, "b ..."]
+    ) -> Float[Tensor, "b ..."]:
+        """Return x0 = x / alpha - (sigma / alpha) eps."""
+        return x / self.alpha - self.sigma / self.alpha * eps
+
+
+class Rounded(Scales):
+    """Scales in the dtype of x, whose quotients were rounded once, as the releases' are.
+
+    Near the noisy end of a chain 1 / alpha is above 100, and carries a rounding of alpha along.
+    """
+
+    inverse: Float[Tensor, "..."]
+    ratio: Float[Tensor, "..."]
+
+    def having(self, inverse: Float[Tensor, "..."], ratio: Float[Tensor, "..."]) -> "Rounded":
+        """Set 1 / alpha and sigma / alpha; return self."""
+        self.inverse, self.ratio = inverse, ratio
+        return self
+
+    def clean(
+        self, x: Float[Tensor, "b ..."], eps: Float[Tensor, "b ..."]
+    ) -> Float[Tensor, "b ..."]:
+        """Return x0 = x / alpha - (sigma / alpha) eps."""
+        return self.inverse * x - self.ratio * eps
 
 
 @runtime_checkable
@@ -88,54 +118,6 @@ def log_snr(path: Path, t: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
     """Return lambda(t) = log(alpha / sigma), the half log signal-to-noise ratio."""
     scales = path.scales(t)
     return scales.alpha.log() - scales.sigma.log()
-
-
-@runtime_checkable
-class Schedule(Protocol):
-    """The variances beta_k of a discrete chain, from the least noisy step on."""
-
-    def betas(self, steps: int) -> Float[Tensor, "n"]:
-        """Return `steps` variances in float64."""
-        ...
-
-
-@dataclass(frozen=True)
-class LinearBetas:
-    """beta from `first` to `last`, scaled so that any number of steps ends equally noisy (DDPM)."""
-
-    first: float = 1e-4
-    last: float = 0.02
-
-    def betas(self, steps: int) -> Float[Tensor, "n"]:
-        """Return `steps` variances in float64."""
-        scale = 1000 / steps
-        return torch.linspace(self.first * scale, self.last * scale, steps, dtype=torch.float64)
-
-
-@dataclass(frozen=True)
-class ScaledLinearBetas:
-    """sqrt(beta) linear from sqrt(`first`) to sqrt(`last`) (latent diffusion)."""
-
-    first: float = 0.00085
-    last: float = 0.012
-
-    def betas(self, steps: int) -> Float[Tensor, "n"]:
-        """Return `steps` variances in float64."""
-        ends = math.sqrt(self.first), math.sqrt(self.last)
-        return torch.linspace(*ends, steps, dtype=torch.float64) ** 2
-
-
-@dataclass(frozen=True)
-class CosineBetas:
-    """abar(u) = cos^2((u + 0.008) / 1.008 pi / 2), each beta capped at `cap` (improved DDPM)."""
-
-    cap: float = 0.999
-
-    def betas(self, steps: int) -> Float[Tensor, "n"]:
-        """Return `steps` variances in float64."""
-        edges = torch.arange(steps + 1, dtype=torch.float64) / steps
-        signal = torch.cos((edges + 0.008) / 1.008 * (math.pi / 2)) ** 2
-        return (1 - signal[1:] / signal[:-1]).clamp(max=self.cap)
 
 
 @dataclass(frozen=True)

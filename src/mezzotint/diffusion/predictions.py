@@ -68,7 +68,7 @@ class Eps:
     ) -> Estimate:
         """Read noise as an estimate."""
         eps = out.to(x.dtype)
-        return Estimate((x - scales.sigma * eps) / scales.alpha, eps)
+        return Estimate(scales.clean(x, eps), eps)
 
     def loss(self, out: Float[Tensor, "b ..."], truth: Truth) -> Float[Tensor, "b"]:
         """Return the weighted mean of (eps - out)^2."""

@@ -204,18 +204,22 @@ class Ancestral:
     ) -> tuple[Float[Tensor, "b ..."], Float[Tensor, "..."]]:
         """Return the mean of x_s, push included, and its standard deviation."""
         before, after = (math.hypot(at.alpha, at.sigma) for at in (here, there))
-        variance = after**2 * self.variance(estimate, step)
+        variance, deviation = self.spread(estimate, step)
         mean = after * step.mean(estimate.x0, x / before)
         if estimate.push is not None:
-            mean = mean + variance * estimate.push
-        return mean, variance.sqrt()
+            mean = mean + after**2 * variance * estimate.push
+        return mean, after * deviation
 
-    def variance(self, estimate: Estimate, step: Transition) -> Float[Tensor, "..."]:
-        """Return the reverse variance; a fixed one at mix 0 is exactly 0 at the last step."""
+    def spread(
+        self, estimate: Estimate, step: Transition
+    ) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+        """Return the reverse variance and its root; fixed ones at mix 0 end at exactly 0."""
         if estimate.var_mix is not None:
-            return step.log_variance(estimate.var_mix).exp()
+            logged = step.log_variance(estimate.var_mix)
+            return logged.exp(), (0.5 * logged).exp()
         upper = torch.where(step.last, step.log_posterior.exp(), step.beta)
-        return step.posterior ** (1 - self.mix) * upper**self.mix
+        variance = step.posterior ** (1 - self.mix) * upper**self.mix
+        return variance, variance.sqrt()
 
 
 def transitions(path: Path, grid: Float[Tensor, "times"]) -> Transition:

@@ -15,10 +15,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mezzotint.config import part
+from mezzotint.diffusion.betas import CosineBetas
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.grids import Grid, Respaced
 from mezzotint.diffusion.guidance import ClassifierFree
-from mezzotint.diffusion.paths import CosineBetas, DiscreteVP, Path
+from mezzotint.diffusion.paths import DiscreteVP, Path
 from mezzotint.diffusion.predictions import LearnedRange, Prediction, Truth
 from mezzotint.diffusion.samplers import Ancestral, Sampler
 from mezzotint.diffusion.times import Times, UniformTimes

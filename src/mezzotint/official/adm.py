@@ -11,7 +11,8 @@ from typing import Any, Final, TypeVar
 from torch import Tensor
 
 from mezzotint.config import nearest
-from mezzotint.diffusion.paths import CosineBetas, DiscreteVP, LinearBetas
+from mezzotint.diffusion.betas import CosineBetas, LinearBetas
+from mezzotint.diffusion.paths import DiscreteVP
 from mezzotint.diffusion.predictions import LearnedRange
 from mezzotint.errors import ConfigError
 from mezzotint.networks.adm import ADMConfig

@@ -11,11 +11,12 @@ from typing import Any, Final
 
 from torch import Tensor
 
+from mezzotint.diffusion.betas import ScaledLinearBetas
 from mezzotint.diffusion.dpm import DPMSolver
 from mezzotint.diffusion.grids import Even
 from mezzotint.diffusion.guidance import Constant, PowerCosine, Scale
 from mezzotint.diffusion.multiscale import MultiScale
-from mezzotint.diffusion.paths import DiscreteVP, ScaledLinearBetas
+from mezzotint.diffusion.paths import DiscreteVP
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.networks.dimr import DiMRConfig
 from mezzotint.networks.dimr_branches import BranchConfig, ConvolutionBranch, TransformerBranch

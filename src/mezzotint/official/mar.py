@@ -11,7 +11,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from mezzotint.diffusion.paths import CosineBetas, DiscreteVP
+from mezzotint.diffusion.betas import CosineBetas
+from mezzotint.diffusion.paths import DiscreteVP
 from mezzotint.diffusion.predictions import LearnedRange
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.networks.mar import MARConfig

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mezzotint.diffusion.paths import Clocked, ScaledLinearBetas, Scales
+from mezzotint.diffusion.betas import ScaledLinearBetas
+from mezzotint.diffusion.paths import Clocked, Scales
 
 SD_STEPS: Final = 1000
 LATEST_COSINE: Final = 0.9946  # later, the cosine schedule has no signal left for the solver

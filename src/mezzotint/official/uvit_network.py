@@ -12,10 +12,11 @@ from typing import Any, Final
 from torch import Tensor
 
 from mezzotint import config
+from mezzotint.diffusion.betas import ScaledLinearBetas
 from mezzotint.diffusion.dpm import DPMSolver, Fast, Nested
 from mezzotint.diffusion.exponential import Data, NoiseTarget
 from mezzotint.diffusion.grids import Even, Grid, LogSNR
-from mezzotint.diffusion.paths import ContinuousVP, DiscreteVP, Path, ScaledLinearBetas
+from mezzotint.diffusion.paths import ContinuousVP, DiscreteVP, Path
 from mezzotint.diffusion.predictions import Eps
 from mezzotint.diffusion.samplers import Sampler
 from mezzotint.diffusion.sde import EulerMaruyama, SBDMRate
