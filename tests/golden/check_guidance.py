@@ -154,7 +154,7 @@ def one(case: Case, setting: Setting, row: int) -> dict[str, Tensor]:
     mean, _ = ancestral.reverse(x, plain, here, there, step)
     guided, deviation = ancestral.reverse(x, steered, here, there, step)
     (last,) = setting.sampler(case)(
-        setting.steered, x, y, torch.tensor([here.t, there.t]), TapeNoise([noise])
+        setting.steered, x, y, setting.grid[column : column + 2], TapeNoise([noise])
     )
     moved = pushed(steered, here)
     ancestral_sample = guided if there.sigma == 0 else guided + deviation * noise
@@ -291,7 +291,7 @@ def dit_forms(case: Case) -> None:
     read: Any = LearnedRange() if out.shape[1] == 2 * latent else Eps()
 
     def network(x: Tensor, time: Tensor, y: Tensor) -> Tensor:
-        return out
+        return out[: len(x)]  # at scale 1 the conditional half alone is asked for
 
     for name, channels in (("dit_first3channels", 3), ("dit_all_channels", latent)):
         inner = NetworkDenoiser(network, path, read)

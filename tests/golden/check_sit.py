@@ -172,7 +172,7 @@ def sit_losses(case: Case) -> None:
             start, end = transport(case, name, kind).interval(sampling=False)
             t = start + (end - start) * case.input("u")
             case.expect(f"{name}/{kind}/t", t, atol=1e-6)
-            scales = PATHS[name].at(1 - t.double(), x0)
+            scales = SINGLE_PATHS[name].at(1 - t.double(), x0)
             x = scales.alpha * x0 + scales.sigma * eps
             case.expect(f"{name}/{kind}/xt", x, of_max=CHAIN)
             out = 0.6 * x + 0.3 * w * torch.sin(3 * broadcast(t, x))

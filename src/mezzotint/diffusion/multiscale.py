@@ -126,7 +126,7 @@ def pooled(
 
 
 def _columns(reach: int, factor: int) -> int | None:
-    """Return how many columns are left, or None if an even side cannot be cut into squares."""
+    """Return how many columns are left, or None if there are none; even sides drop a remainder."""
     if reach % 2:
         return (reach - 1) // factor + 1
-    return None if reach % factor else reach // factor
+    return reach // factor or None

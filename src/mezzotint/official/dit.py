@@ -88,13 +88,28 @@ def config_from_official(
     )
 
 
-def config_of(arguments: Mapping[str, Any]) -> DiTConfig:
+DEFAULTS: Final = {
+    "input_size": 32,
+    "patch_size": 2,
+    "in_channels": 4,
+    "hidden_size": 1152,
+    "depth": 28,
+    "num_heads": 16,
+    "mlp_ratio": 4.0,
+    "class_dropout_prob": 0.1,
+    "num_classes": 1000,
+    "learn_sigma": True,
+}
+"""Of the official constructor, which are DiT-XL/2's."""
+
+
+def config_of(given: Mapping[str, Any]) -> DiTConfig:
     """Translate the arguments of the official constructor.
 
     Args:
-        arguments: `input_size`, `patch_size`, `in_channels`, `hidden_size`, `depth`, `num_heads`,
-            `mlp_ratio`, `class_dropout_prob`, `num_classes` and `learn_sigma`.
+        given: any of DEFAULTS, which stand for what is not given.
     """
+    arguments = DEFAULTS | dict(given)
     side = arguments["input_size"]
     return DiTConfig(
         channels=arguments["in_channels"],
