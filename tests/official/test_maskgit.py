@@ -144,6 +144,17 @@ def test_tables_start_as_the_releases_start_them():
         assert float((words.abs() > 0.04).double().mean()) == pytest.approx(beyond, abs=0.01), kind
 
 
+def test_mage_s_unused_tensors_have_the_patches_and_channels_that_are_said():
+    stated = {"img_size": 48, "patch_size": 8, "in_chans": 1, "embed_dim": 32, "depth": 1}
+    stated |= {"num_heads": 2, "decoder_embed_dim": 24, "decoder_depth": 1, "decoder_num_heads": 2}
+    made = mage.config_of(stated, unused=True)
+    state = made.build().state_dict()
+    assert state["unused.patches.weight"].shape == (32, 1, 8, 8)
+    assert state["unused.pixels.weight"].shape == (64, 24)
+    read = mage.config_from_official(mage.to_official(state, ids=True), heads=2, decoder_heads=2)
+    assert (read.unused_patch, read.unused_channels) == (8, 1)
+
+
 def test_mage_s_checkpoints_come_in_whole_and_go_out_again():
     network = tiny("mage", num_classes=0, unused=True, spare=1000)
     state = network.state_dict()

@@ -315,3 +315,9 @@ def test_the_release_s_options_have_their_parts():
         encoder=Half(width=24, depth=1, heads=2),
         decoder=Half(width=24, depth=2, heads=2),
     )
+
+
+def test_a_length_above_the_tokens_is_all_of_them():
+    shape = {"width": 16, "encoder_depth": 1, "decoder_depth": 1, "num_heads": 2, "patch_size": 4}
+    made = vitok.config_of(shape | {"img_size": 16, "code_width": 4, "lengths": [4, 16, 32]})
+    assert made.budgets == (4, 16, 16)

@@ -36,6 +36,7 @@ class MAGEConfig(TokenConfig):
         places: rows of the encoder's position table, at least 1 more than there are tokens; 257 in
             the release, whatever the size.
         unused: whether the network also holds the tensors that the release has and nothing uses.
+        unused_patch, unused_channels: of those that read and write pixels.
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -69,6 +70,8 @@ class MAGEConfig(TokenConfig):
     spare: int = Field(default=1, ge=1)
     places: int = Field(default=_PLACES, ge=2)
     unused: bool = False
+    unused_patch: int = Field(default=16, ge=1)
+    unused_channels: int = Field(default=3, ge=1)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -108,9 +111,9 @@ class Unused(nn.Module):
 
     def __init__(self, config: MAGEConfig) -> None:
         super().__init__()
-        width, inner, patch = config.width, config.decoder_width, 16
-        self.patches = nn.Conv2d(3, width, patch, stride=patch)
-        self.pixels = nn.Linear(inner, 3 * patch**2)
+        width, inner, patch = config.width, config.decoder_width, config.unused_patch
+        self.patches = nn.Conv2d(config.unused_channels, width, patch, stride=patch)
+        self.pixels = nn.Linear(inner, config.unused_channels * patch**2)
         self.slot = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.zeros(1, 1 + config.length, width))
         self.decoder_positions = nn.Parameter(torch.zeros(1, 1 + config.length, inner))

@@ -66,7 +66,7 @@ def config_of(arguments: Mapping[str, Any], *, unused: bool = False) -> MAGEConf
 
     Args:
         arguments: `img_size` and `patch_size`, the encoder's `embed_dim`, `depth`, `num_heads`, the
-            decoder's, `mlp_ratio`, and `n_embed`, the codes.
+            decoder's, `mlp_ratio`, `n_embed`, the codes, and `in_chans`.
         unused: whether the network holds the tensors that nothing uses.
     """
     side = arguments.get("img_size", 256) // arguments.get("patch_size", 16)
@@ -83,6 +83,8 @@ def config_of(arguments: Mapping[str, Any], *, unused: bool = False) -> MAGEConf
         hidden_ratio=arguments.get("mlp_ratio", 4.0),
         spare=_SPARE,
         unused=unused,
+        unused_patch=arguments.get("patch_size", 16),
+        unused_channels=arguments.get("in_chans", 3),
     )
 
 
@@ -110,6 +112,7 @@ def config_from_official(
     if heads is None:
         raise CheckpointError(f"width {width} is of no published MAGE; say how many heads it has")
     side = round((slots - 1) ** 0.5)
+    patches = state.get("patch_embed.proj.weight", torch.empty(width, 3, 16, 16))
     return MAGEConfig(
         codes=rows - _SPARE - 1,
         size=(side, side),
@@ -124,6 +127,8 @@ def config_from_official(
         spare=_SPARE,
         places=places,
         unused="mask_token" in state,
+        unused_patch=patches.shape[2],
+        unused_channels=patches.shape[1],
     )
 
 

@@ -82,7 +82,7 @@ def config_of(arguments: Mapping[str, Any]) -> ViTokConfig:
         Half(width=arguments["width"], depth=arguments[depth], heads=arguments["num_heads"])
         for depth in ("encoder_depth", "decoder_depth")
     )
-    return ViTokConfig(
+    made = ViTokConfig(
         channels=arguments.get("channels", 3),
         latent_channels=arguments["code_width"],
         size=arguments["img_size"],
@@ -93,10 +93,12 @@ def config_of(arguments: Mapping[str, Any]) -> ViTokConfig:
         codes=None if simple else arguments["code_length"],
         table=TABLES[arguments.get("posemb", "nope")],
         rotary=ROTARY[style](arguments.get("rope_theta", 1e4)),
-        budgets=tuple(arguments.get("lengths") or ()),
         encoder=encoder,
         decoder=decoder,
     )
+    # A length above the tokens that there are replaces none of them.
+    budgets = tuple(min(each, made.length) for each in arguments.get("lengths") or ())
+    return made.model_copy(update={"budgets": budgets})
 
 
 def config_from_official(
