@@ -91,7 +91,7 @@ def parts_of(name: str) -> tuple[str, ...]:
 
 def projections(teacher: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the projections of a DiT's attention under the names that they have in a LiT."""
-    found = {}
+    found: dict[str, Tensor] = {}
     for name, tensor in teacher.items():
         if QKV in name:
             width = len(tensor) // 3
