@@ -63,7 +63,7 @@ def inherit(
     """
     given = {name: tensor for name, tensor in teacher.items() if not _of_attention(name)}
     if attention:
-        given |= projections(teacher)
+        given |= _projections(teacher)
         fresh = {n: torch.zeros_like(x) if CONVOLUTION in n else x for n, x in fresh.items()}
     for name, tensor in fresh.items():
         found = given.get(name)
@@ -77,26 +77,26 @@ def inherit(
         inherited=tuple(name for name in fresh if name in given),
         fresh=tuple(name for name in fresh if name not in given),
         dropped=tuple(
-            name for name in teacher if not any(n in fresh and n in given for n in parts_of(name))
+            name for name in teacher if not any(n in fresh and n in given for n in _parts(name))
         ),
     )
     return {name: given.get(name, tensor) for name, tensor in fresh.items()}, record
 
 
-def parts_of(name: str) -> tuple[str, ...]:
+def _parts(name: str) -> tuple[str, ...]:
     """Return what a teacher's tensor is called in a student: queries stand apart there."""
     parts = (name.replace(QKV, part) for part in (".attn.q.", ".attn.kv."))
     return tuple(parts) if QKV in name else (name,)
 
 
-def projections(teacher: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _projections(teacher: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the projections of a DiT's attention under the names that they have in a LiT."""
     found: dict[str, Tensor] = {}
     for name, tensor in teacher.items():
         if QKV in name:
             width = len(tensor) // 3
             pieces = tensor.split([width, 2 * width])
-            found |= {part: x.clone() for part, x in zip(parts_of(name), pieces, strict=True)}
+            found |= {part: x.clone() for part, x in zip(_parts(name), pieces, strict=True)}
         elif _of_attention(name):
             found[name] = tensor
     return found

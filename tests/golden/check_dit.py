@@ -258,6 +258,8 @@ def dit_schedules(case: Case) -> None:
         grid = grid_of(chain, config.get("timestep_respacing"))
         for name, table in tables(chain, grid).items():
             case.expect(f"{label}/{name}", table, rtol=EXACT, atol=1e-300)
+        if f"{label}/betas" in case and len(grid) == chain.steps + 1:
+            case.expect(f"{label}/betas", chain.schedule.betas(chain.steps), rtol=EXACT)
 
 
 # single steps ------------------------------------------------------------------------------------

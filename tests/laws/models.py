@@ -7,13 +7,7 @@ from mezzotint.diffusion.betas import CosineBetas
 from mezzotint.diffusion.denoiser import NetworkDenoiser
 from mezzotint.diffusion.estimate import Estimate
 from mezzotint.diffusion.grids import Even
-from mezzotint.diffusion.paths import (
-    ContinuousVP,
-    Cosine,
-    DiscreteVP,
-    Linear,
-    Path,
-)
+from mezzotint.diffusion.paths import ContinuousVP, Cosine, DiscreteVP, Linear, Path
 from mezzotint.diffusion.predictions import (
     X0,
     Eps,

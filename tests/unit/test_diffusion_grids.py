@@ -5,13 +5,7 @@ import torch
 
 from mezzotint.diffusion.dpm import Equal, Fast, Nested
 from mezzotint.diffusion.grids import Even, Karras, LogSNR, Respaced, Shifted, Strided
-from mezzotint.diffusion.paths import (
-    ContinuousVP,
-    Cosine,
-    DiscreteVP,
-    Linear,
-    log_snr,
-)
+from mezzotint.diffusion.paths import ContinuousVP, Cosine, DiscreteVP, Linear, log_snr
 from mezzotint.errors import ConfigError
 
 PATHS = [DiscreteVP(), ContinuousVP(), Linear(), Cosine()]

@@ -43,8 +43,7 @@ def convert(
         int | None, typer.Option(min=1, help="With --to lit: attention heads; few, a divisor.")
     ] = None,
     attention: Annotated[
-        bool,
-        typer.Option("--attention", help="With --to lit: inherit attention too."),
+        bool, typer.Option("--attention", help="With --to lit: inherit attention too.")
     ] = False,
     force: shared.Force = False,
     as_json: shared.Json = False,

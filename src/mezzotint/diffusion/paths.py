@@ -34,8 +34,10 @@ class Scales(NamedTuple):
         """Return the scales shaped (b, 1, ...), in the dtype and on the device of `x`."""
         shape = (-1, *(1,) * (x.dim() - 1))
         exact = (*self, 1 / self.alpha, self.sigma / self.alpha)
-        *rounded, inverse, ratio = (each.view(shape).to(x.device, x.dtype) for each in exact)
-        return Rounded(*rounded).having(inverse, ratio)
+        *four, inverse, ratio = (each.view(shape).to(x.device, x.dtype) for each in exact)
+        rounded = Rounded(*four)
+        rounded.inverse, rounded.ratio = inverse, ratio
+        return rounded
 
     def clean(
         self, x: Float[Tensor, "b ..."], eps: Float[Tensor, "b ..."]
@@ -48,15 +50,13 @@ class Rounded(Scales):
     """Scales in the dtype of x, whose quotients were rounded once, as the releases' are.
 
     Near the noisy end of a chain 1 / alpha is above 100, and carries a rounding of alpha along.
+
+    Attributes:
+        inverse, ratio: 1 / alpha and sigma / alpha.
     """
 
     inverse: Float[Tensor, "..."]
     ratio: Float[Tensor, "..."]
-
-    def having(self, inverse: Float[Tensor, "..."], ratio: Float[Tensor, "..."]) -> "Rounded":
-        """Set 1 / alpha and sigma / alpha; return self."""
-        self.inverse, self.ratio = inverse, ratio
-        return self
 
     def clean(
         self, x: Float[Tensor, "b ..."], eps: Float[Tensor, "b ..."]

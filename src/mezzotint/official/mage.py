@@ -59,6 +59,7 @@ RENAMES: Final = Renames(
 _HEADS: Final = {size["width"]: size["heads"] for size in MAGEConfig.PRESETS.values()}
 _DECODER_HEADS: Final = 16
 _SPARE: Final = 1000
+_PIXELS: Final = ("unused_channels", "unused_patch")
 
 
 def config_of(arguments: Mapping[str, Any], *, unused: bool = False) -> MAGEConfig:
@@ -112,7 +113,8 @@ def config_from_official(
     if heads is None:
         raise CheckpointError(f"width {width} is of no published MAGE; say how many heads it has")
     side = round((slots - 1) ** 0.5)
-    patches = state.get("patch_embed.proj.weight", torch.empty(width, 3, 16, 16))
+    patches = state.get("patch_embed.proj.weight")
+    pixels = {} if patches is None else dict(zip(_PIXELS, patches.shape[1:3], strict=True))
     return MAGEConfig(
         codes=rows - _SPARE - 1,
         size=(side, side),
@@ -127,8 +129,7 @@ def config_from_official(
         spare=_SPARE,
         places=places,
         unused="mask_token" in state,
-        unused_patch=patches.shape[2],
-        unused_channels=patches.shape[1],
+        **pixels,
     )
 
 

@@ -14,14 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mezzotint.diffusion.estimate import Estimate
-from mezzotint.diffusion.paths import (
-    ContinuousVP,
-    Cosine,
-    Linear,
-    Path,
-    Scaled,
-    Scales,
-)
+from mezzotint.diffusion.paths import ContinuousVP, Cosine, Linear, Path, Scaled, Scales
 from mezzotint.diffusion.predictions import Eps, Leading, Prediction, Score, Velocity
 from mezzotint.diffusion.samplers import Point, points
 from mezzotint.diffusion.sde import HeunStep, Reverse
