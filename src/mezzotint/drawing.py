@@ -1,6 +1,6 @@
 """A drawing recipe: which models draw, how their steps are dealt out, and how they are sampled.
 
-    source, stitch, rule, precision, sampling
+    source, stitch, rule, precision, compiled, sampling
 
 `mezzotint sample -c` takes one, and `mezzotint tune` writes one.
 """
@@ -56,6 +56,7 @@ class Drawing(Config):
         stitch: smaller models that take the first steps, the first one next to noise.
         rule: how their fractions become steps.
         precision: fp32, or bf16 to compute in that.
+        compiled: draw with compiled networks, which take a while to start; `of` leaves it out.
         sampling: changes to the model's sampling recipe.
         steering: who steers; see `mezzotint.steering.Steering`. `open` leaves it to the verbs.
     """
@@ -64,6 +65,7 @@ class Drawing(Config):
     stitch: tuple[Turn, ...] = ()
     rule: Annotated[InstanceOf[Rule], part("allocation")] = COUNT
     precision: Literal["fp32", "bf16"] = "fp32"
+    compiled: bool = False
     sampling: dict[str, Any] = Field(default_factory=dict)
     steering: dict[str, Any] = Field(default_factory=dict)
 
@@ -86,7 +88,8 @@ class Drawing(Config):
         """
         sources = {self.source, *(turn.source for turn in self.stitch)}
         loaded = {source: generator.load(source).to(device) for source in sources}
-        return self.of(loaded, settings)
+        made = self.of(loaded, settings)
+        return made.compiled() if self.compiled else made
 
     def of(self, models: Mapping[str, Generator], settings: Sequence[str] = ()) -> Generator:
         """Return what `open` does, of models that are loaded already.

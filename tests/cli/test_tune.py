@@ -1,14 +1,17 @@
 """`mezzotint tune`: a search over tiny models, that goes on, and what its recipe draws."""
 
 import json
+from contextlib import contextmanager
 
 import pytest
+import torch
 import yaml
 
 from mezzotint.tune.log import NAME
 from tests.cli.conftest import Cli
 from tests.cli.test_bad_input import one_line
 from tests.evaluating import pictures, save_folder
+from tests.unit.test_token_generator import untrained
 
 NAMES = ("cat", "dog", "red fox")
 LOOKS = 5
@@ -37,7 +40,7 @@ def test_a_search_writes_its_front_and_a_recipe_that_draws(
     name = next(key for key in tree["chosen"] if key.startswith("FD-"))
     assert tree["chosen"][name] == min(row[name] for row in tree["looks"])
     assert tree["chosen"]["count"] == 18
-    assert tree["best_without_stitching"]["drawing"]["stitch"] == []
+    assert tree["best_plain"]["drawing"]["stitch"] == []
     seconds = [row["seconds"] for row in tree["front"]]
     distances = [row[name] for row in tree["front"]]
     assert seconds == sorted(seconds)
@@ -102,6 +105,76 @@ def test_a_model_alone_is_tuned_and_a_budget_may_be_out_of_reach(
     tree = json.loads((out / "front.json").read_text())
     assert tree["chosen"] is None
     assert all(row["drawing"]["stitch"] == [] for row in tree["looks"])
+
+
+@pytest.fixture
+def compiling(monkeypatch):
+    """What compiling would do, written down: types are checked here, which cannot be compiled."""
+    heard = []
+
+    @contextmanager
+    def stance(name):
+        heard.append(name)
+        yield
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda _: heard.append("compile"))
+    monkeypatch.setattr(torch.compiler, "set_stance", stance)
+    return heard
+
+
+def test_compiled_networks_are_tried_beside_plain_ones_and_drawn_by(
+    cli: Cli, model, small, tmp_path, options, compiling
+):
+    out = tmp_path / "tuned"
+    command = ("tune", model, small, "--budget", "100s", *options, "--compile", "--out", out)
+    done = cli(*command)
+    assert done.code == 0, done.err
+    head, *looks = [json.loads(line) for line in (out / NAME).read_text().splitlines()]
+    assert head["of"]["axes"]["compiled"] == ["no", "yes"]
+    assert not any(each["drawing"]["compiled"] for each in looks)  # the first points are plain
+    # The plain looks and the yardstick beside them ran as they stand.
+    assert compiling[:2] == ["compile"] * 2
+    assert set(compiling[2:]) == {"force_eager"}
+    recipe = yaml.safe_load((out / "chosen.yaml").read_text())
+    assert recipe["compiled"] is False
+    wanted = tmp_path / "compiled.yaml"
+    wanted.write_text(yaml.safe_dump({**recipe, "stitch": [], "compiled": True}))
+    compiling.clear()
+    drawn = cli("sample", "-c", wanted, "--seeds", 0, "--out", tmp_path / "s")
+    assert drawn.code == 0, drawn.err
+    assert compiling == ["compile"]
+
+
+def test_a_machine_without_a_compiler_says_so_before_anything_is_drawn(
+    cli: Cli, model, tmp_path, options, monkeypatch
+):
+    def broken(self):
+        def forward(*_):
+            raise RuntimeError("no C++ compiler found\nand much more")
+
+        self._compiled_call_impl = forward
+
+    monkeypatch.setattr(torch.nn.Module, "compile", broken)
+    done = cli("tune", model, "--budget", "1s", *options, "--compile", "--out", tmp_path / "o")
+    one_line(done, "cannot be compiled here (no C++ compiler found)")
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_masked_model_is_tuned_and_drawn_by_what_was_chosen(cli: Cli, tmp_path, options):
+    model, out = tmp_path / "masked", tmp_path / "tuned"
+    untrained().save(model)
+    done = cli("tune", model, "--budget", "100s", *options, "--trials", 8, "--out", out)
+    assert done.code == 0, done.err
+    tree = json.loads((out / "front.json").read_text())
+    assert {row["drawing"]["sampling"].get("reuse", 0) for row in tree["looks"]} == {0, 1}
+    assert tree["best_plain"]["drawing"]["sampling"].get("reuse", 0) == 0
+    page = (out / "tune.html").read_text()
+    assert ">reuse<" in page
+    drawn = cli("sample", "-c", out / "chosen.yaml", "--seeds", 0, "--out", tmp_path / "s")
+    assert drawn.code == 0, drawn.err
+    manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    wanted = tree["chosen"]["drawing"]["sampling"]
+    assert {name: manifest["sampling"][name] for name in wanted} == wanted
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from mezzotint.token_sampling import MaskedSampling
 from tests.tiny import MASKED, finish, resolved, tiny
 
 
-@pytest.fixture
-def model() -> TokenGenerator:
+def untrained() -> TokenGenerator:
     made = resolved(tree=MASKED)
     torch.manual_seed(0)
     network = made.model.network.build().eval().requires_grad_(requires_grad=False)
@@ -24,6 +23,11 @@ def model() -> TokenGenerator:
     found = made.product(network, classes, {})
     assert isinstance(found, TokenGenerator)
     return found
+
+
+@pytest.fixture
+def model() -> TokenGenerator:
+    return untrained()
 
 
 def test_an_image_depends_on_its_class_and_seed_alone(model):

@@ -10,13 +10,13 @@ from mezzotint import bench, config
 from mezzotint.drawing import Drawing, Turn
 from mezzotint.errors import ConfigError
 from mezzotint.sampling import Sampling
-from mezzotint.token_sampling import MaskedSampling
 from mezzotint.tune import search as searching
 from mezzotint.tune.front import Budget, MaxLoss, dominates, front, goal_of, ranked
 from mezzotint.tune.log import Log, Look
 from mezzotint.tune.propose import proposal
 from mezzotint.tune.search import OWN_TRIAL, Search
-from mezzotint.tune.space import Range, Space, known_precisions
+from mezzotint.tune.space import Computing, Range, known_precisions
+from mezzotint.tune.spaces import space_of
 from tests.unit.test_stitching import made
 
 
@@ -78,7 +78,7 @@ def models():
 
 
 def test_a_space_leaves_out_what_does_not_work_on_the_path(models):
-    space = Space.of("large", models, ["small"], ["fp32"])
+    space = space_of("large", models, ["small"], Computing())
     assert "respaced" not in space.grids  # a linear path is no chain
     assert {"own", "shifted"} <= space.grids.keys()
     assert "ddim" not in space.samplers  # the own sampler is that
@@ -86,15 +86,15 @@ def test_a_space_leaves_out_what_does_not_work_on_the_path(models):
     assert axes["part0"] == Range(0.0, 1.0, step=0.05)
     assert "precision" not in axes
     assert axes["scale"] == Range(1.0, 4.0)
-    alone = Space.of("large", models, [], ["fp32", "bf16"]).axes()
+    alone = space_of("large", models, [], Computing(("fp32", "bf16"))).axes()
     assert "part0" not in alone
     assert alone["precision"] == ("fp32", "bf16")
     unguided = {"large": made(null_row=False), "small": made()}
-    assert "scale" not in Space.of("small", unguided, ["large"], ["fp32"]).axes()
+    assert "scale" not in space_of("small", unguided, ["large"], Computing()).axes()
 
 
 def test_points_are_recipes_that_draw(models):
-    space = Space.of("large", models, ["small", "middle"], ["fp32", "bf16"])
+    space = space_of("large", models, ["small", "middle"], Computing(("fp32", "bf16")))
     point = {"steps": 4, "sampler": "heun", "grid": "shifted", "shift": 2.0, "scale": 1.5}
     point |= {"low": 0.1, "high": 0.7, "precision": "bf16", "part0": 0.5, "part1": 0.4}
     drawing = space.drawing(point)
@@ -119,10 +119,14 @@ def test_points_are_recipes_that_draw(models):
     assert firsts[0].of(models).sampling.steps == models["large"].sampling.steps
 
 
-def test_a_masked_model_is_refused(models):
-    masked = {"m": replace(models["large"], sampling=MaskedSampling())}
-    with pytest.raises(ConfigError, match="m: has no sampler to vary; expected a diffusion model"):
-        Space.of("m", masked, [], ["fp32"])
+def test_compiled_is_a_choice_where_asked_for(models):
+    space = space_of("large", models, [], Computing(compiled=True))
+    assert space.axes()["compiled"] == ("no", "yes")
+    assert space.drawing({**space.own, "compiled": "yes"}).compiled
+    drawn = [space.drawing(each) for each in space.first()]
+    assert [(each.compiled, each.sampling["steps"]) for each in drawn if each.compiled] == [
+        (True, models["large"].sampling.steps)
+    ]
 
 
 def test_unknown_precisions_are_refused():
@@ -131,7 +135,7 @@ def test_unknown_precisions_are_refused():
 
 
 def test_a_proposal_depends_on_the_looks_the_seed_and_its_number(models):
-    space = Space.of("large", models, ["small"], ["fp32"])
+    space = space_of("large", models, ["small"], Computing())
     axes = space.axes()
     looks = []
     for number, params in enumerate(space.first()):
@@ -162,7 +166,7 @@ class Table:
 
 
 def test_the_halving_looks_closer_at_fewer_with_other_seeds(models, tmp_path):
-    space = Space.of("large", models, ["small"], ["fp32"])
+    space = space_of("large", models, ["small"], Computing())
     table, said = Table(), []
     log = Log(tmp_path / "log.jsonl", {"a": 1}).open()
     search = Search(
@@ -183,9 +187,9 @@ def test_the_halving_looks_closer_at_fewer_with_other_seeds(models, tmp_path):
     assert all(stage[0].trial == OWN_TRIAL for stage in stages)
     assert len({seed for _, seed in table.asked}) == 3
     assert {count for count, _ in table.asked} == {10, 20, 40}
-    assert {each.stitched for each in last} == {False, True}
+    assert {log.plain(each) for each in last} == {False, True}
     for each in last[1:]:  # what is near the budget is looked at again, and the fastest else
-        group = [e for e in stages[0] if e.stitched is each.stitched and e.distance is not None]
+        group = [e for e in stages[0] if log.plain(e) is log.plain(each) and e.distance is not None]
         fastest = min(log.timed(e) for e in group if e.trial != OWN_TRIAL)
         assert log.timed(each) <= max(1.1 * 0.04, fastest)
     best = search.goal.best([(e, log.timed(e)) for e in last], search.own(last))
@@ -207,7 +211,7 @@ def test_an_own_recipe_that_cannot_be_drawn_is_said(models, tmp_path):
             raise ConfigError("no luck")
 
     log = Log(tmp_path / "log.jsonl", {}).open()
-    space = Space.of("large", models, [], ["fp32"])
+    space = space_of("large", models, [], Computing())
     search = Search(Nothing(), space, Budget(1.0), log, 1, (4, 8), 0, lambda *_: None)
     with pytest.raises(ConfigError, match="large cannot be drawn by its own recipe: no luck"):
         search.run()

@@ -1,6 +1,7 @@
 """`mezzotint tune`: the best settings for a time budget, or the fastest for a loss."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,6 +45,9 @@ Rounds = Annotated[int, typer.Option(min=1, help="Batches of a look that are tim
 Precision = Annotated[
     str | None, typer.Option(help="fp32,bf16; default: fp32, and bf16 where it is native.")
 ]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Also try compiled networks, which start slowly.")
+]
 Seed = Annotated[int, typer.Option(help="Of the search and of the samples.")]
 Out = Annotated[Path, typer.Option(help="Folder for the results; a search goes on there.")]
 
@@ -61,6 +65,7 @@ def tune(
     batch: Batch = 16,
     rounds: Rounds = 3,
     precision: Precision = None,
+    compiled: Compile = False,
     seed: Seed = 0,
     out: Out = Path("tuned"),
     device: shared.Device = "auto",
@@ -69,7 +74,7 @@ def tune(
 ) -> None:
     """Search the settings that are worth having on this machine; a stopped search goes on."""
     from mezzotint.evaluation.choices import extractor
-    from mezzotint.tune import front, log, propose, search, space
+    from mezzotint.tune import front, log, propose, search, space, spaces
 
     goal, counts = front.goal_of(budget, max_loss), _counts(count, final)
     propose.check_installed()
@@ -79,11 +84,14 @@ def tune(
     real = _reference(reference, models[model])
     Wish(model, out, final, seed, batch).check(models[model], real)
     chosen = extractor(features, real, device=place)
-    where = space.Space.of(model, models, list(models)[1:], precisions)
+    computing = space.Computing(precisions, compiled=compiled)
+    where = spaces.space_of(model, models, list(models)[1:], computing)
     told = {"counts": counts, "batch": batch, "rounds": rounds, "seed": seed}
     kept = log.Log(out / log.NAME, _told(models, where, chosen, real) | told)
+    if compiled:
+        _compile(models, batch)
     _prepare(kept, out, force=force)
-    measuring = _bench(models, chosen, real, batch, rounds)
+    measuring = replace(_bench(models, chosen, real, batch, rounds), compiled=compiled)
     searching = search.Search(measuring, where, goal, kept, trials, counts, seed, _watch)
     _tell(searching, searching.run(), chosen.distance, real.name, out, as_json=as_json)
 
@@ -115,6 +123,17 @@ def _prepare(kept: "Log", out: Path, *, force: bool) -> None:
         shared.fresh(out, force=force)
     if kept.open().looks:
         shared.say(f"{len(kept.looks)} looks are there already")
+
+
+def _compile(models: "Mapping[str, Generator]", batch: int) -> None:
+    """Compile the networks in place; find out at once whether that works here."""
+    for name, made in models.items():
+        try:
+            labels = [0] * batch
+            next(made.compiled().with_sampling(steps=1).stream(labels, range(batch), batch=batch))
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[0]
+            raise ConfigError(f"--compile: {name} cannot be compiled here ({first})") from None
 
 
 def _bench(
@@ -168,8 +187,7 @@ def _told(
         "models": {name: made.digest for name, made in models.items()},
         "recipe": config.dump(models[where.source].sampling),
         "axes": {name: config.dump(axis) for name, axis in where.axes().items()},
-        "samplers": where.samplers,
-        "grids": where.grids,
+        **where.choices,
         "features": chosen.digest,
         "reference": real.digest or real.pictures.digest,
     }
@@ -200,6 +218,7 @@ def _tell(
         goal=searching.goal,
         distance=distance,
         real=real,
+        shown=searching.space.shown,
         machine=bench.machine(),
         command=shared.command(),
     )
@@ -211,7 +230,7 @@ def _tell(
         return "none" if look is None else f"{found.said(look)} ({look.drawing.name})"
 
     values = {"goal": str(found.goal), "own recipe": said(found.own)}
-    values |= {"chosen": said(found.chosen), "best without stitching": said(found.plain)}
+    values |= {"chosen": said(found.chosen), "best plain": said(found.plain)}
     shared.result(values | files, as_json=as_json)
     if found.chosen is None:
         raise ConfigError(

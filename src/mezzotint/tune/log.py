@@ -40,11 +40,6 @@ class Look:
     why: str = ""
 
     @property
-    def stitched(self) -> bool:
-        """Whether smaller models take a part."""
-        return bool(self.drawing.stitch)
-
-    @property
     def value(self) -> float:
         """The distance; infinite where there is none."""
         return float("inf") if self.distance is None else self.distance
@@ -118,6 +113,11 @@ class Log:
     def find(self, trial: int, stage: int) -> Look | None:
         """Return a look that was made already."""
         return next((each for each in self.at(stage) if each.trial == trial), None)
+
+    def plain(self, look: Look) -> bool:
+        """Return whether the model drew alone, with full passes only."""
+        recipe = {**self.of.get("recipe", {}), **look.drawing.sampling}
+        return not look.drawing.stitch and not recipe.get("reuse")
 
     def timed(self, look: Look) -> float:
         """Return seconds an image: the ratio, by the yardstick of the first day."""

@@ -34,6 +34,7 @@ class Found:
         goal: what was wanted.
         distance: name of the Fréchet distance.
         real: name of the real images.
+        shown: the settings of a sampling recipe that are shown.
         machine: where it was measured.
         command: what makes it again.
     """
@@ -44,6 +45,7 @@ class Found:
     goal: Goal
     distance: str
     real: str
+    shown: Sequence[str]
     machine: str
     command: str = ""
 
@@ -54,8 +56,12 @@ class Found:
 
     @property
     def plain(self) -> Look | None:
-        """The best look without stitching."""
-        return self._best([each for each in self.looks if not each.stitched])
+        """The best look at the model alone, with full passes only."""
+        return self._best(self._plain)
+
+    @property
+    def _plain(self) -> list[Look]:
+        return [each for each in self.looks if self.log.plain(each)]
 
     def _best(self, looks: Sequence[Look]) -> Look | None:
         return self.goal.best([(each, self.log.timed(each)) for each in looks], self.own)
@@ -81,7 +87,7 @@ class Found:
             "reference": self.real,
             "own": self.row(self.own),
             "chosen": self.row(self.chosen),
-            "best_without_stitching": self.row(self.plain),
+            "best_plain": self.row(self.plain),
             "front": [self.row(each) for each in front(self.looks)],
             "looks": [self.row(each) for each in self.looks],
             "trials": sum(1 for _ in self.log.at(0)),
@@ -108,8 +114,8 @@ class Found:
 
     def plot(self) -> str:
         """Return the fronts as SVG."""
-        plain = [each for each in self.looks if not each.stitched]
-        sets = {"with stitching": self.looks, "without": plain}
+        plain = self._plain
+        sets = {"all": self.looks, "plain": plain}
         if len(plain) == len(self.looks):
             sets = {"front": self.looks}
         series = [
@@ -131,7 +137,7 @@ class Found:
             verdict = f"{self.said(chosen)}; the model's own recipe: {self.said(self.own)}."
         columns = [Column("setting"), Column("s an image", "n")]
         columns.append(Column(self.distance, "n"))
-        columns += [Column(name) for name in ("steps", "sampler", "grid", "guidance", "precision")]
+        columns += [Column(name) for name in (*self.shown, "precision")]
         rows = [self._cells(each) for each in front(self.looks)]
         caption = (
             f"Not beaten in both by another, on {count(self.own.count)} samples of seeds that "
@@ -164,9 +170,8 @@ class Found:
             marked,
             number(self.log.timed(look), digits=3),
             number(look.distance),
-            str(how.get("steps", "own")),
-            *(escape(_in_words(how.get(part))) for part in ("sampler", "grid", "guidance")),
-            drawing.precision,
+            *(escape(_in_words(how.get(part))) for part in self.shown),
+            f"{drawing.precision}, compiled" if drawing.compiled else drawing.precision,
         ]
 
     @property

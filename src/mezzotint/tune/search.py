@@ -11,6 +11,7 @@ slows both.
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,6 +53,7 @@ class Bench:
         shares: how often each class is drawn; () means equally often.
         batch: images at a time.
         rounds: batches of a look that are timed.
+        compiled: the networks are compiled; drawings that are not to be, run as they stand.
     """
 
     models: Mapping[str, Generator]
@@ -61,6 +63,7 @@ class Bench:
     shares: tuple[int, ...]
     batch: int
     rounds: int
+    compiled: bool = False
 
     def look(self, drawing: Drawing, count: int, seed: int) -> tuple[float, float]:
         """Return the time of an image over the yardstick's, and the distance of the samples.
@@ -84,7 +87,7 @@ class Bench:
             images: list[Tensor] = []
 
             def job(wanted: Wanted = wanted, images: list[Tensor] = images) -> None:
-                images.extend(drawing.of(self.models).stream(*wanted, batch=self.batch))
+                images.extend(self._drawn(drawing, wanted))
 
             if warm <= number < warm + self.rounds:
                 ratios.append(self._ratio(job, wanted, first=number % 2 == 0))
@@ -103,8 +106,13 @@ class Bench:
 
     def rule(self, wanted: Wanted) -> None:
         """Run the yardstick once."""
-        made = Drawing(source=self.yardstick, sampling={"steps": _YARDSTICK_STEPS}).of(self.models)
-        list(made.stream(*wanted, batch=self.batch))
+        made = Drawing(source=self.yardstick, sampling={"steps": _YARDSTICK_STEPS})
+        self._drawn(made, wanted)
+
+    def _drawn(self, drawing: Drawing, wanted: Wanted) -> list[Tensor]:
+        eager = self.compiled and not drawing.compiled
+        with torch.compiler.set_stance("force_eager") if eager else nullcontext():
+            return list(drawing.of(self.models).stream(*wanted, batch=self.batch))
 
     def unit(self) -> float:
         """Return the seconds that the yardstick takes for an image."""
@@ -196,10 +204,10 @@ class Search:
         return Look(trial, stage, params, drawing, *found, count)
 
     def _survivors(self, looks: Sequence[Look]) -> list[Look]:
-        """Return the own recipe, and the best third with and without stitching."""
+        """Return the own recipe, and the best third of plain settings and of the others."""
         kept = [self.own(looks)]
-        for stitched in (False, True):
-            group = [e for e in looks if e.trial != OWN_TRIAL and e.stitched is stitched]
+        for plain in (True, False):
+            group = [e for e in looks if e.trial != OWN_TRIAL and self.log.plain(e) is plain]
             near = [each for each in group if self.goal.near(self.log.timed(each))]
             drawn = sorted(ranked(group), key=lambda each: each.ratio)
             # Where none is near, the fastest says how far away they are.

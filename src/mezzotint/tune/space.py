@@ -1,38 +1,25 @@
-"""What `mezzotint tune` varies: steps, sampler, grid, guidance, stitch fractions, precision.
+"""What `mezzotint tune` varies: a table of plain numbers and names, and the recipe of each point.
 
-A point of the space is a table of plain numbers and names, which the log keeps; here it becomes a
-drawing recipe.
+A point of the space is what the log keeps; here it becomes a drawing recipe. Models that walk from
+noise and models that reveal tokens have spaces of their own; how they compute is the same for both.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import product
+from typing import Any, ClassVar, Final, Protocol
 
 import torch
 
 from mezzotint import config
-from mezzotint.drawing import PRECISIONS, Drawing, Turn
+from mezzotint.drawing import PRECISIONS, Drawing
 from mezzotint.errors import ConfigError
 from mezzotint.generator import Generator
-from mezzotint.sampling import Sampling
 
 Params = dict[str, Any]
 
 OWN: Final = "own"
-SAMPLERS: Final[Mapping[str, Any]] = {
-    "ddim": {"kind": "ddim"},
-    "heun": {"kind": "heun"},
-    "dpm-solver-multistep": {"kind": "dpm-solver-multistep"},
-}
-GRIDS: Final[Mapping[str, Any]] = {
-    "even": {"kind": "even"},
-    "respaced": {"kind": "respaced"},
-    "shifted": {"kind": "shifted"},
-    "karras": {"kind": "karras"},
-}
-_PROBED: Final = 3  # steps with which a sampler and a grid are tried
-_MOST: Final = 250
-_PART: Final = 0.05  # of the steps
+_COMPILED: Final = {"no": False, "yes": True}
 
 
 @dataclass(frozen=True)
@@ -54,148 +41,110 @@ class Range:
 Axis = Range | tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Space:
-    """The settings of a model and its smaller ones.
+class Space(Protocol):
+    """The settings of a model and its helpers.
 
-    Args:
+    Attributes:
+        shown: the settings of a sampling recipe that a report shows.
         source: of the model.
-        small: sources of smaller ones, the smallest first.
-        samplers, grids: by name; "own" is the model's.
-        own: the model's own point.
-        guided: whether guidance is varied.
-        precisions: names of `PRECISIONS`.
     """
 
-    source: str
-    small: tuple[str, ...]
-    samplers: Mapping[str, Any]
-    grids: Mapping[str, Any]
-    own: Params
-    guided: bool
-    precisions: tuple[str, ...]
+    shown: ClassVar[tuple[str, ...]]
 
-    @classmethod
-    def of(
-        cls,
-        source: str,
-        models: Mapping[str, Generator],
-        small: Sequence[str],
-        precisions: Sequence[str],
-    ) -> "Space":
-        """Return the space of a loaded model: samplers and grids that do not work are left out.
+    @property
+    def source(self) -> str:
+        """The model's name among those that are loaded."""
+        ...
 
-        Args:
-            source: the model's name in `models`.
-            models: loaded, by source.
-            small: names of smaller ones, the smallest first.
-            precisions: to choose from.
-
-        Raises:
-            ConfigError: the model walks no trajectory of noise, such as a masked one.
-        """
-        made = models[source]
-        if not isinstance(made.sampling, Sampling):
-            raise ConfigError(f"{source}: has no sampler to vary; expected a diffusion model")
-        recipe = config.dump(made.sampling)
-        samplers = _usable(made, "sampler", {OWN: recipe["sampler"], **SAMPLERS})
-        grids = _usable(made, "grid", {OWN: recipe["grid"], **GRIDS})
-        guidance = made.sampling.guidance
-        own = {
-            "steps": made.sampling.steps,
-            "sampler": OWN,
-            "grid": OWN,
-            "shift": 3.0,
-            "scale": float(getattr(guidance, "scale", 1.0)),
-            "low": float(getattr(guidance, "low", 0.0)),
-            "high": float(getattr(guidance, "high", 1.0)),
-            "precision": precisions[0],
-        }
-        every = [models[each] for each in (source, *small)]
-        guided = bool(made.classes) and all(each.null is not None for each in every)
-        return cls(source, tuple(small), samplers, grids, own, guided, tuple(precisions))
+    @property
+    def choices(self) -> Mapping[str, Any]:
+        """What the names on the axes stand for, which figures depend on."""
+        ...
 
     def axes(self) -> dict[str, Axis]:
         """Return what varies; an axis with one choice is none."""
-        most = min(_MOST, max(2 * self.own["steps"], 20))
-        found: dict[str, Axis] = {
-            "steps": Range(min(3, most), most, whole=True),
-            "sampler": tuple(self.samplers),
-            "grid": tuple(self.grids),
-            "precision": self.precisions,
-        }
-        if "shifted" in self.grids:
-            found["shift"] = Range(1.5, 5.0)
-        if self.guided:
-            scale, low, high = (self.own[name] for name in ("scale", "low", "high"))
-            found["scale"] = Range(min(1.0, scale), max(4.0, 1.6 * scale))
-            found["low"], found["high"] = Range(0.0, max(0.4, low)), Range(min(0.5, high), 1.0)
-        found |= {f"part{k}": Range(0.0, 1.0, step=_PART) for k in range(len(self.small))}
-        return {name: axis for name, axis in found.items() if _long(axis)}
+        ...
 
     def first(self) -> Iterator[Params]:
-        """Yield the points that are looked at before anything is known.
-
-        The own recipe with fewer steps, with smaller models, and with both.
-        """
-        steps = self.own["steps"]
-        fewer = dict.fromkeys(max(3, round(steps * part)) for part in (1, 0.7, 0.5, 0.3))
-        yield from (self._point(count, 0.0) for count in fewer)
-        if self.small:
-            yield from (self._point(steps, part) for part in (0.3, 0.4, 0.5, 0.7))
-            yield from (self._point(max(3, steps // 2), part) for part in (0.3, 0.5))
-
-    def _point(self, steps: int, part: float) -> Params:
-        parts = {f"part{k}": part * (k == 0) for k in range(len(self.small))}
-        return {**self.own, "steps": steps, **parts}
+        """Yield the points that are looked at before anything is known."""
+        ...
 
     def drawing(self, params: Params) -> Drawing:
-        """Return the recipe of a point."""
-        point = {**self.own, **params}
-        grid = self.grids[point["grid"]]
-        if point["grid"] == "shifted":
-            grid = {**grid, "shift": round(point["shift"], 2)}
-        sampling = {"steps": point["steps"], "sampler": self.samplers[point["sampler"]]}
-        sampling |= {"grid": grid}
-        if self.guided:
-            ends = {name: round(point[name], 3) for name in ("scale", "low", "high")}
-            sampling["guidance"] = {"kind": "interval", **ends}
-        return Drawing(
-            source=self.source,
-            stitch=tuple(self._turns(point)),
-            precision=point["precision"],
-            sampling=sampling,
-        )
-
-    def _turns(self, point: Params) -> Iterator[Turn]:
-        """Yield the smaller models' parts: each takes a share of what those before it left."""
-        left = 1.0
-        for k, source in enumerate(self.small):
-            fraction = round(point.get(f"part{k}", 0.0) * left, 4)
-            left -= fraction
-            if fraction > 0:
-                yield Turn(source=source, fraction=fraction)
+        """Return the recipe of a point; what it does not say is as in the model's own."""
+        ...
 
 
-def _long(axis: Axis) -> bool:
-    return isinstance(axis, Range) or len(axis) > 1
+@dataclass(frozen=True)
+class Computing:
+    """How networks may compute, which any space varies.
+
+    Attributes:
+        precisions: names of `PRECISIONS`.
+        compiled: whether compiled networks are among the choices.
+    """
+
+    precisions: tuple[str, ...] = ("fp32",)
+    compiled: bool = False
+
+    @property
+    def own(self) -> Params:
+        """The part of a model's own point."""
+        return {"precision": self.precisions[0], "compiled": "no"}
+
+    def axes(self) -> dict[str, tuple[str, ...]]:
+        """Return what varies."""
+        return {"precision": self.precisions, "compiled": tuple(_COMPILED)[: 1 + self.compiled]}
+
+    def others(self) -> Iterator[Params]:
+        """Yield what else there is than the own part."""
+        for precision, compiled in product(*self.axes().values()):
+            point = {"precision": precision, "compiled": compiled}
+            if point != self.own:
+                yield point
+
+    def fields(self, point: Params) -> dict[str, Any]:
+        """Return what a drawing recipe says of a point."""
+        return {"precision": point["precision"], "compiled": _COMPILED[point["compiled"]]}
 
 
-def _usable(made: Generator, name: str, choices: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the choices that differ and that draw something finite on this model's path."""
+def varied(axes: Mapping[str, Axis]) -> dict[str, Axis]:
+    """Return the axes that have more than one choice."""
+    return {n: axis for n, axis in axes.items() if isinstance(axis, Range) or len(axis) > 1}
+
+
+def scales(own: float) -> Range:
+    """Return the guidance scales around a model's own."""
+    return Range(min(1.0, own), max(4.0, 1.6 * own))
+
+
+def parts(name: str, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Return choices of a part with everything said, so that equal ones are equal."""
+    return {label: config.dump(config.load(name, tree)) for label, tree in choices.items()}
+
+
+def usable(
+    made: Generator, name: str, choices: Mapping[str, Any], probed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the choices that differ and that draw something finite with this model.
+
+    Args:
+        made: the model.
+        name: the setting of its sampling recipe.
+        choices: by label; of equal ones the first is kept.
+        probed: the other settings with which they are tried.
+    """
     found: dict[str, Any] = {}
     for label, tree in choices.items():
-        part = config.load(name, tree)
-        if any(config.load(name, other) == part for other in found.values()):
+        if tree in found.values():
             continue
+        recipe = {**dict(made.sampling), **probed, name: tree}
         try:
-            recipe = {**dict(made.sampling), "steps": _PROBED, name: part}
             tried = made.with_recipe(config.build(type(made.sampling), recipe))
             *_, last = tried.steps([0], [0])
         except ConfigError:
             continue
         if bool(torch.isfinite(last.x).all()):
-            found[label] = config.dump(part)
+            found[label] = tree
     return found
 
 
@@ -211,4 +160,16 @@ def known_precisions(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-__all__ = ["Axis", "Params", "Range", "Space", "known_precisions"]
+__all__ = [
+    "OWN",
+    "Axis",
+    "Computing",
+    "Params",
+    "Range",
+    "Space",
+    "known_precisions",
+    "parts",
+    "scales",
+    "usable",
+    "varied",
+]

@@ -1,0 +1,134 @@
+"""What is varied of a model that reveals tokens: steps, order, schedule, guidance, light passes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, ClassVar, Final
+
+from mezzotint import config
+from mezzotint.drawing import Drawing
+from mezzotint.token_generator import TokenGenerator
+from mezzotint.tune.space import OWN, Axis, Computing, Params, Range, parts, scales, usable, varied
+
+ORDERS: Final[Mapping[str, Any]] = {
+    "confidence": {"kind": "confidence"},
+    "random": {"kind": "random"},
+}
+REVEALS: Final[Mapping[str, Any]] = {
+    "cosine": {"kind": "masked", "curve": {"kind": "cosine"}},
+    "arccos": {"kind": "revealed", "curve": {"kind": "arccos"}},
+}
+_LIGHT: Final = {"0": 0, "1": 1, "2": 2}  # light passes that follow a full one
+_PROBED: Final = {"steps": 2, "after": 0}  # with which a choice is tried
+_FULL: Final = Range(0.0, 0.8, step=0.1)  # share of the stages, at the start, without light ones
+
+
+@dataclass(frozen=True)
+class MaskedSpace:
+    """The settings of a masked model.
+
+    Args:
+        source: of the model.
+        made: the model.
+        orders, reveals: by name; "own" is the model's.
+        light: how many light passes may follow a full one, by name.
+        own: the model's own point.
+        guided: whether guidance is varied.
+        computing: how the network may compute.
+    """
+
+    shown: ClassVar[tuple[str, ...]] = ("steps", "order", "reveal", "reuse", "after", "guidance")
+
+    source: str
+    made: TokenGenerator
+    orders: Mapping[str, Any]
+    reveals: Mapping[str, Any]
+    light: Mapping[str, int]
+    own: Params
+    guided: bool
+    computing: Computing = Computing()
+
+    @classmethod
+    def of(cls, source: str, made: TokenGenerator, computing: Computing) -> "MaskedSpace":
+        """Return the space of a loaded model: what it cannot be drawn by is left out.
+
+        Args:
+            source: its name.
+            made: the model.
+            computing: how its network may compute.
+        """
+        sampling = made.sampling
+        recipe = config.dump(sampling)
+        guidance = sampling.guidance
+        own = {
+            "steps": sampling.steps,
+            "order": OWN,
+            "reveal": OWN,
+            "light": str(sampling.reuse),
+            "full": min(1.0, sampling.after / sampling.steps),
+            "scale": float(getattr(guidance, "end", getattr(guidance, "value", 1.0))),
+            **computing.own,
+        }
+        halton = {"kind": "halton", "size": made.denoiser.network.config.grid}
+        orders = {OWN: recipe["order"], **ORDERS, "halton": halton}
+        light = {str(sampling.reuse): sampling.reuse, **_LIGHT}
+        return cls(
+            source,
+            made,
+            usable(made, "order", parts("order", orders), _PROBED),
+            usable(made, "reveal", parts("reveal", {OWN: recipe["reveal"], **REVEALS}), _PROBED),
+            usable(made, "reuse", light, _PROBED),
+            own,
+            bool(made.classes) and made.null is not None and hasattr(guidance, "to"),
+            computing,
+        )
+
+    @property
+    def choices(self) -> Mapping[str, Any]:
+        """What the names on the axes stand for."""
+        return {"orders": self.orders, "reveals": self.reveals, "light": self.light}
+
+    def axes(self) -> dict[str, Axis]:
+        """Return what varies; an axis with one choice is none."""
+        most = max(2 * self.own["steps"], 4)
+        found: dict[str, Axis] = {
+            "steps": Range(2, min(most, max(2, self.made.denoiser.length)), whole=True),
+            "order": tuple(self.orders),
+            "reveal": tuple(self.reveals),
+            "light": tuple(self.light),
+            **self.computing.axes(),
+        }
+        if len(self.light) > 1:
+            found["full"] = _FULL
+        if self.guided:
+            found["scale"] = scales(self.own["scale"])
+        return varied(found)
+
+    def first(self) -> Iterator[Params]:
+        """Yield the points that are looked at before anything is known.
+
+        The own recipe with fewer steps, with light passes, with both, and computed otherwise.
+        """
+        steps = self.own["steps"]
+        fewer = list(dict.fromkeys(max(2, round(steps * part)) for part in (1, 0.7, 0.5, 0.3)))
+        yield from ({**self.own, "steps": count} for count in fewer)
+        others = [name for name in self.light if name != self.own["light"]]
+        for light, count in product(others, fewer[::2]):
+            yield {**self.own, "steps": count, "light": light, "full": 0.4}
+        yield from ({**self.own, **each} for each in self.computing.others())
+
+    def drawing(self, params: Params) -> Drawing:
+        """Return the recipe of a point."""
+        point = {**self.own, **params}
+        steps, light = point["steps"], self.light[point["light"]]
+        sampling = {"steps": steps, "reuse": light}
+        sampling |= {"order": self.orders[point["order"]]}
+        sampling |= {"reveal": self.reveals[point["reveal"]]}
+        sampling |= {"after": round(point["full"] * steps) if light else 0}
+        if self.guided:
+            scaled = self.made.sampling.scaled(round(point["scale"], 3))
+            sampling["guidance"] = config.dump(scaled)
+        return Drawing(source=self.source, sampling=sampling, **self.computing.fields(point))
+
+
+__all__ = ["MaskedSpace"]
