@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import yaml
 
 import mezzotint
 from mezzotint.evaluation.report import Report
@@ -119,6 +120,12 @@ def test_a_stitched_model_is_measured(cli: Cli, model, small, tmp_path, monkeypa
     assert done.code == 0, done.err
     assert f"{small}:0.5 + {model}" in Report.read(out / "report.json").title
     assert cli(*stitched).code == 0  # the same again goes on
+    recipe = tmp_path / "chosen.yaml"
+    turn = {"source": str(small), "fraction": 0.5}
+    recipe.write_text(yaml.safe_dump({"source": str(model), "stitch": [turn]}))
+    again = cli("evaluate", "-c", recipe, *common, "--json")
+    assert again.code == 0, again.err
+    assert "20 of 20 samples are there already" in again.err
     other = ("evaluate", "--model", model, *common, "--stitch", f"{small}:1", "--json")
     one_line(cli(*other), "samples made with another model, provenance, weights_digest")
 

@@ -90,6 +90,7 @@ def evaluate(
     seed: Seed = 0,
     steps: Steps = None,
     guidance: Guidance = None,
+    recipe: shared.Recipe = None,
     settings: Settings = None,
     stitch: shared.Stitch = None,
     stitch_rule: shared.StitchRule = None,
@@ -119,6 +120,9 @@ def evaluate(
 
     if probed(probe, (samples, reference), size, out, device, force=force, as_json=as_json):
         return
+    drawn = model is not None or recipe is not None
+    drawing = shared.drawing_of(model, recipe, stitch, stitch_rule) if drawn else None
+    model = drawing.source if drawing else None
     samples, reference = _places(samples, reference, model, reconstruct)
     _apart(out, statistics, samples, reference, training, held_out)
     of_draws = {"--steps": steps, "--guidance": guidance, "-o": settings, "--stitch": stitch}
@@ -128,11 +132,10 @@ def evaluate(
     chosen = shared.device_of(device)
     choices = Choices(features, weights, None if judge == NO else judge, kernel, chosen)
     with ranks(chosen) as group, shared.Watching(talks=group.first) as watch:
-        if model is not None:
-            drawing = shared.drawing_of(model, None, stitch, stitch_rule)
+        if drawing is not None:
             wish = Wish(drawing.name, out / "samples", count or COUNT, seed, batch)
             made = shared.generator_of(drawing, chosen, settings, steps, guidance)
-            real = _reference(reference, model, made.tree, size)
+            real = _reference(reference, drawing.source, made.tree, size)
             ours = _drawn(wish, made, real, choices, group, balanced=balanced, force=force)
         else:
             real, ours = _given(str(samples), reference, reconstruct, size, choices)
@@ -287,8 +290,7 @@ def _write(
     if result is None:
         return
     if paired:
-        real = evaluator.reference.pictures
-        result = with_pairs(*result, ours.pictures, real, paired)
+        result = with_pairs(*result, ours.pictures, evaluator.reference.pictures, paired)
     report, pictures = result
     report = judged(report) if verdict else report
     report.write(out, pictures)

@@ -34,10 +34,7 @@ def sample(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; 1 is none.")] = None,
-    recipe: Annotated[
-        Path | None,
-        typer.Option("-c", help="YAML file with a `sampling` section, or what `tune` chose."),
-    ] = None,
+    recipe: shared.Recipe = None,
     settings: Annotated[
         list[str] | None, typer.Option("-o", help="Setting such as sampler=ddim or grid.rho=5.")
     ] = None,

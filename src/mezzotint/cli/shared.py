@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Force = Annotated[bool, typer.Option("--force", help="Move results that are there aside.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Recipe = Annotated[
+    Path | None,
+    typer.Option("-c", help="YAML file with a `sampling` section, or what `tune` chose."),
+]
 Stitch = Annotated[
     list[str] | None,
     typer.Option(help="SMALL:0.4 gives that model the first 40 % of the steps; repeat for more."),
