@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from agreement import on_images, on_the_way
 from kept import kept
 from pages import cell, markdown, put
 from trials import PRECISION
@@ -35,10 +36,12 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "accelerate.md"
 PAIRS: Final = {
     "emoji": ("emoji-dit", "emoji-dit-tiny"),
+    "emoji-early": ("emoji-dit", "emoji-dit-early"),
     "prints": ("prints-dit", "prints-dit-tiny"),
 }
 SEEDS = (0, 1_000_000)
 STEPS, COUNT = 50, 5_000
+PARTS: Final = ("fractions", "order", "agreement", "levels")
 TIMED: Final = 16
 """Images of a timing."""
 PRECISION_NAME: Final = {True: "bf16", False: "fp32"}
@@ -141,6 +144,10 @@ class Study:
         found = [made.to("cpu", autocast=PRECISION[self.bf16]) for made in loaded(self.pair)]
         return [made.compiled() for made in found] if self.compiled else found
 
+    def owner(self, row: Row) -> str:
+        """Return whose row it is: the large model's where it draws alone, as with any other."""
+        return self.pair if row.fraction else PAIRS[self.pair][0]
+
     def timed(self, row: Row, *, bf16: bool) -> mezzotint.Generator:
         return row.model(*loaded(self.pair)).to("cpu", autocast=PRECISION[bf16])
 
@@ -156,14 +163,14 @@ class Study:
             "bf16": self.bf16,
             "compiled": self.compiled,
         }
-        name = f"stitching/{self.pair}/{row.name}-seed-{seed}"
+        name = f"stitching/{self.owner(row)}/{row.name}-seed-{seed}"
         return kept(name, of, lambda: self._measured(made, row, seed))
 
     def _measured(self, made: mezzotint.Generator, row: Row, seed: int) -> dict[str, Any]:
         training, _, why = trained_on(made.tree)
         if training is None:
             raise SystemExit(f"{self.pair}: {why}")
-        folder = self.root / self.pair / f"{row.name}-seed-{seed}"
+        folder = self.root / self.owner(row) / f"{row.name}-seed-{seed}"
         shares = class_shares(training, made.classes)
         draws = Draws(made, row.name, folder / "samples", self.count, seed, self.batch, shares)
         draws.open()
@@ -189,7 +196,7 @@ class Study:
             found = bench.paired(job(made), job(whole), rounds)
             return {"ratio": found, "machine": bench.machine()}
 
-        name = f"stitching/{self.pair}/time-{PRECISION_NAME[bf16]}-{row.name}"
+        name = f"stitching/{self.owner(row)}/time-{PRECISION_NAME[bf16]}-{row.name}"
         return float(kept(name, of, ratio)["ratio"])
 
     def table(self, rows: list[Row], rounds: int) -> Iterator[list[str]]:
@@ -221,26 +228,6 @@ def job(made: mezzotint.Generator) -> Any:
     return lambda: list(made.stream(labels, list(range(TIMED)), batch=TIMED))
 
 
-@torch.no_grad()
-def agreement(pair: str, images: int = 32) -> Iterator[list[str]]:
-    """Yield how alike the two models' noise is along the large one's way, as table lines."""
-    large, small = loaded(pair)
-    large = large.with_sampling(steps=STEPS, sampler="ddim", guidance=1.0)
-    labels, seeds = [k % len(large.classes) for k in range(images)], list(range(images))
-    y = torch.tensor(labels)
-    path, where = large.denoiser.path, torch.linspace(1, 0, STEPS + 1, dtype=torch.float64)
-    yield ["t", "cosine of the noise", "distance of the clean images, relative"]
-    for step, t in zip(large.steps(labels, seeds), where[1:].tolist(), strict=True):
-        if round(t * STEPS) % 5 or t == 0:
-            continue
-        times = torch.full((images,), t, dtype=torch.float64)
-        ours, theirs = (each.denoiser(step.x, times, y) for each in (large, small))
-        assert path == small.denoiser.path
-        cosine = torch.cosine_similarity(ours.eps.flatten(1), theirs.eps.flatten(1)).mean()
-        gap = (ours.x0 - theirs.x0).flatten(1).norm(dim=1) / ours.x0.flatten(1).norm(dim=1)
-        yield [f"{t:.1f}", f"{float(cosine):.4f}", f"{float(gap.mean()):.3f}"]
-
-
 def pictures(pair: str, steps: int) -> Path:
     """Draw the same seeds with fractions 0 to 1, a row a class and a column a fraction."""
     models = loaded(pair)
@@ -261,7 +248,7 @@ def main() -> None:
     parser.add_argument("pair", choices=PAIRS)
     parser.add_argument("--pictures", action="store_true", help="only draw the trajectory pictures")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/")
-    parser.add_argument("--part", choices=("fractions", "order", "agreement"), help="one table")
+    parser.add_argument("--part", choices=PARTS, help="one table")
     parser.add_argument("--root", type=Path, default=ROOT / "runs" / "stitching")
     parser.add_argument("--count", type=int, default=COUNT, help="samples of a row")
     parser.add_argument("--steps", type=int, default=20, help="of the pictures")
@@ -278,7 +265,8 @@ def main() -> None:
     parts = {
         "fractions": lambda: list(study.table([*STITCHED, *ALONE], asked.rounds)),
         "order": lambda: list(study.table([WHOLE, *ORDERED], asked.rounds)),
-        "agreement": lambda: list(agreement(asked.pair)),
+        "agreement": lambda: list(on_the_way(tuple(loaded(asked.pair)), STEPS)),
+        "levels": lambda: list(on_images(tuple(loaded(asked.pair)))),
     }
     for part, lines in parts.items():
         if asked.part in {None, part}:
