@@ -246,3 +246,17 @@ def test_a_look_is_timed_beside_the_yardstick_and_measured_on_its_own_seeds(mode
     whole = drawing.model_copy(update={"stitch": ()})
     assert ones.look(whole, 30, 0)[1] < distance  # its samples are the reference
     assert ones.unit() > 0
+
+
+@pytest.mark.parametrize("steps", [1, 2, 500])
+def test_the_own_recipe_is_inside_of_its_space(steps):
+    """500 steps were outside of it, and 2: the search stopped where Optuna was first asked."""
+    space = space_of("m", {"m": made().with_sampling(steps=steps)}, [], Computing())
+    looks = [
+        Look(number, 0, params, space.drawing(params), 1.0 + number, 5.0 - number, 10)
+        for number, params in enumerate(space.first())
+    ]
+    assert looks[0].params["steps"] == steps
+    axes = space.axes()
+    found = proposal(looks, axes, seed=0, number=9)["steps"]
+    assert axes["steps"].low <= found <= axes["steps"].high

@@ -11,6 +11,7 @@ from mezzotint.evaluation.moments import Moments
 from mezzotint.masked.curves import Along, Ramp
 from mezzotint.token_sampling import MaskedSampling
 from mezzotint.tune.log import Log, Look
+from mezzotint.tune.propose import proposal
 from mezzotint.tune.search import Bench
 from mezzotint.tune.space import Computing, Range
 from mezzotint.tune.spaces import space_of
@@ -115,3 +116,15 @@ def test_a_look_at_a_masked_model_is_timed_and_measured(model):
     assert ratio > 0
     own = bench.look(Drawing(source="m"), 16, 0)[1]
     assert 0 <= own != distance
+
+
+@pytest.mark.parametrize(("steps", "after"), [(1, 0), (3, 1), (20, 30)])
+def test_the_own_recipe_is_inside_of_its_space(model, steps, after):
+    own = model.with_sampling(steps=steps, reuse=1, after=after)
+    space = space_of("m", {"m": own}, [], Computing())
+    looks = [
+        Look(number, 0, params, space.drawing(params), 1.0 + number, 5.0 - number, 10)
+        for number, params in enumerate(space.first())
+    ]
+    assert looks[0].drawing.of({"m": own}).masked.plan == own.masked.plan
+    proposal(looks, space.axes(), seed=0, number=9)

@@ -130,7 +130,7 @@ def _compile(models: "Mapping[str, Generator]", batch: int) -> None:
     for name, made in models.items():
         try:
             labels = [0] * batch
-            next(made.compiled().with_sampling(steps=1).stream(labels, range(batch), batch=batch))
+            next(made.compiled().with_sampling(steps=2).stream(labels, range(batch), batch=batch))
         except RuntimeError as error:
             first = str(error).strip().splitlines()[0]
             raise ConfigError(f"--compile: {name} cannot be compiled here ({first})") from None

@@ -96,11 +96,17 @@ class DiffusionSpace:
         """What the names on the axes stand for."""
         return {"samplers": self.samplers, "grids": self.grids}
 
+    @property
+    def _least(self) -> int:
+        """Steps with which nothing is tried any more that has fewer."""
+        return min(3, int(self.own["steps"]))
+
     def axes(self) -> dict[str, Axis]:
         """Return what varies; an axis with one choice is none."""
-        most = min(_MOST, max(2 * self.own["steps"], 20))
+        own = self.own["steps"]
+        most = max(own, min(_MOST, max(2 * own, 20)))
         found: dict[str, Axis] = {
-            "steps": Range(min(3, most), most, whole=True),
+            "steps": Range(self._least, most, whole=True),
             "sampler": tuple(self.samplers),
             "grid": tuple(self.grids),
             **self.computing.axes(),
@@ -120,11 +126,11 @@ class DiffusionSpace:
         The own recipe with fewer steps, with smaller models, with both, and computed otherwise.
         """
         steps = self.own["steps"]
-        fewer = dict.fromkeys(max(3, round(steps * part)) for part in (1, 0.7, 0.5, 0.3))
+        fewer = dict.fromkeys(max(self._least, round(steps * part)) for part in (1, 0.7, 0.5, 0.3))
         yield from (self._point(count, 0.0) for count in fewer)
         if self.small:
             yield from (self._point(steps, part) for part in (0.3, 0.4, 0.5, 0.7))
-            yield from (self._point(max(3, steps // 2), part) for part in (0.3, 0.5))
+            yield from (self._point(max(self._least, steps // 2), part) for part in (0.3, 0.5))
         yield from ({**self._point(steps, 0.0), **each} for each in self.computing.others())
 
     def _point(self, steps: int, part: float) -> Params:

@@ -19,8 +19,9 @@ REVEALS: Final[Mapping[str, Any]] = {
     "arccos": {"kind": "revealed", "curve": {"kind": "arccos"}},
 }
 _LIGHT: Final = {"0": 0, "1": 1, "2": 2}  # light passes that follow a full one
+_FEWER: Final = (1, 0.7, 0.5, 0.3)  # parts of the own steps
 _PROBED: Final = {"steps": 2, "after": 0}  # with which a choice is tried
-_FULL: Final = Range(0.0, 0.8, step=0.1)  # share of the stages, at the start, without light ones
+_FULL: Final = Range(0.0, 1.0)  # share of the stages, at the start, without light passes
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,10 @@ class MaskedSpace:
 
     def axes(self) -> dict[str, Axis]:
         """Return what varies; an axis with one choice is none."""
-        most = max(2 * self.own["steps"], 4)
+        own = self.own["steps"]
+        most = max(own, min(max(2 * own, 4), self.made.denoiser.length))
         found: dict[str, Axis] = {
-            "steps": Range(2, min(most, max(2, self.made.denoiser.length)), whole=True),
+            "steps": Range(min(2, own), most, whole=True),
             "order": tuple(self.orders),
             "reveal": tuple(self.reveals),
             "light": tuple(self.light),
@@ -110,7 +112,7 @@ class MaskedSpace:
         The own recipe with fewer steps, with light passes, with both, and computed otherwise.
         """
         steps = self.own["steps"]
-        fewer = list(dict.fromkeys(max(2, round(steps * part)) for part in (1, 0.7, 0.5, 0.3)))
+        fewer = list(dict.fromkeys(max(min(2, steps), round(steps * p)) for p in _FEWER))
         yield from ({**self.own, "steps": count} for count in fewer)
         others = [name for name in self.light if name != self.own["light"]]
         for light, count in product(others, fewer[::2]):
