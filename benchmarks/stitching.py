@@ -249,6 +249,7 @@ def main() -> None:
     parser.add_argument("--pictures", action="store_true", help="only draw the trajectory pictures")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/")
     parser.add_argument("--part", choices=PARTS, help="one table")
+    parser.add_argument("--fractions", help="these alone in the table, as 0,0.4,1")
     parser.add_argument("--root", type=Path, default=ROOT / "runs" / "stitching")
     parser.add_argument("--count", type=int, default=COUNT, help="samples of a row")
     parser.add_argument("--steps", type=int, default=20, help="of the pictures")
@@ -262,8 +263,11 @@ def main() -> None:
         print(pictures(asked.pair, asked.steps))
         return
     study = Study(asked.pair, asked.root, asked.count, asked.batch, asked.bf16, asked.compile)
+    rows = [*STITCHED, *ALONE]
+    if asked.fractions:
+        rows = [Row(float(each)) for each in asked.fractions.split(",")]
     parts = {
-        "fractions": lambda: list(study.table([*STITCHED, *ALONE], asked.rounds)),
+        "fractions": lambda: list(study.table(rows, asked.rounds)),
         "order": lambda: list(study.table([WHOLE, *ORDERED], asked.rounds)),
         "agreement": lambda: list(on_the_way(tuple(loaded(asked.pair)), STEPS)),
         "levels": lambda: list(on_images(tuple(loaded(asked.pair)))),
