@@ -16,6 +16,28 @@ HALVES: dict[str, Any] = {
     "decoder": {"width": 16, "depth": 1, "heads": 2},
 }
 VITOK: dict[str, Any] = {**HALVES, "latent_channels": 2, "size": 8, "patch": 4}
+EVERY: dict[str, dict[str, Any]] = {
+    "kl": {"kind": "kl", **KL},
+    "vq": {"kind": "vq", **VQ},
+    "vitok": {"kind": "vitok", **HALVES, "latent_channels": 2, "size": 8, "patch": 4},
+    "vitok, plain": {
+        "kind": "vitok",
+        **HALVES,
+        "latent_channels": 2,
+        "size": 8,
+        "patch": 4,
+        "kl": False,
+    },
+    "vitok2": {
+        "kind": "vitok2",
+        "encoder": {"width": 8, "depth": 1, "heads": 1},
+        "decoder": {"width": 8, "depth": 1, "heads": 1},
+        "latent_channels": 2,
+        "patch": 2,
+    },
+    "navae": {"kind": "navae", **HALVES, "latent_channels": 2, "patch": 2, "places": 4},
+}
+"""Networks of every kind."""
 STRIDE = 2
 
 
@@ -30,6 +52,11 @@ def write_vq(folder: Path, *, seed: int = 0, kind: str = "vq", stride: int = STR
     """Write a model folder of a fresh autoencoder with a codebook, and return it."""
     network = {"kind": kind, **VQ, "multipliers": [1] * stride.bit_length()}
     return _write(folder, {"kind": "tokenizer", "network": network, "size": 4 * stride}, seed)
+
+
+def write_of(folder: Path, network: dict[str, Any], *, seed: int = 0) -> Path:
+    """Write a model folder of a fresh autoencoder of any kind for 8 px, and return it."""
+    return _write(folder, {"kind": "tokenizer", "network": network, "size": 8}, seed)
 
 
 def _write(folder: Path, tree: dict[str, Any], seed: int) -> Path:

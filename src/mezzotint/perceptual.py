@@ -9,10 +9,11 @@ what it is: numbers of different ones do not compare.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol, Self, runtime_checkable
+from typing import Annotated, Any, Final, Protocol, Self, runtime_checkable
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from mezzotint import classifier
@@ -72,7 +73,7 @@ class Lite0:
         digest: of the weights; filled in when a recipe is resolved.
     """
 
-    stages: int = 3
+    stages: Annotated[int, Field(ge=1, le=5)] = 3
     weights: str = LITE0_PACKAGE
     digest: str | None = None
 

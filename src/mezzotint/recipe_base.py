@@ -1,7 +1,7 @@
 """What every recipe promises: the sections of a training run, its loss, and what it makes."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Final, Self
 
 import torch
@@ -51,6 +51,17 @@ class Recipe(Config):
         """Return what of a network takes over another model's weights."""
         return network
 
+    def begins(self, network: nn.Module, fresh: Iterable[str]) -> None:
+        """Look at what a run begins with.
+
+        Args:
+            network: the heir.
+            fresh: names of its tensors that are as they were drawn.
+
+        Raises:
+            ConfigError: some of these have to be inherited.
+        """
+
     def pictured(self, tokenizer: Tokenizer) -> Tokenizer:
         """Return the tokenizer of a run that has to see pictures.
 
@@ -65,7 +76,16 @@ class Recipe(Config):
     def filled_model(
         cls, model: dict[str, Any], spec: LatentSpec, images: Images
     ) -> dict[str, Any]:
-        """Return the tree of a model with what tokenizer and data know of it."""
+        """Return the tree of a model with what tokenizer and data know of it.
+
+        Raises:
+            ConfigError: the data are clips.
+        """
+        if getattr(images, "frames", 1) > 1:
+            raise ConfigError(
+                "data: clips are for tokenizers; this model is trained on pictures, or on the "
+                "clips' latents: run mezzotint encode, then data: {kind: latents, path: …}"
+            )
         channels, *size = spec.shape
         known = {"channels": channels, "size": size, "num_classes": len(images.classes)}
         network = filled("model.network", model.get("network", {}), known)

@@ -90,13 +90,13 @@ class Run:
         note = resume.load(self.folder / "resume", self.network, self.ema, self.optimiser)
         if note is not None:
             self._take_up(note)
-        elif self.init_from is not None:
-            self._inherit(self.init_from)
+        else:
+            heir, given = self.recipe.heir(self.network), self.init_from
+            self.recipe.begins(heir, heir.state_dict() if given is None else self._inherit(given))
         self.ranks.wait()  # a folder that the first has begun to fill looks foreign to the others
         if self.ranks.first:
             self._describe()
-            lines = Lines(self.folder / "metrics.jsonl", self.state.step)
-            self.trackers = (lines, *self.trackers)
+            self.trackers = (Lines(self.folder / "metrics.jsonl", self.state.step), *self.trackers)
         return note is not None
 
     def _same_recipe(self) -> None:
@@ -139,10 +139,10 @@ class Run:
                 "go on with it, or choose another folder"
             )
 
-    def _inherit(self, source: Path | str) -> None:
+    def _inherit(self, source: Path | str) -> Sequence[str]:
+        """Take what fits; return the names of the tensors that are new."""
         tensors, tree = checkpoint.read_named(source)
-        classes = tree.get("classes", ())
-        heir = self.recipe.heir(self.network)
+        classes, heir = tree.get("classes", ()), self.recipe.heir(self.network)
         barred = other_attention(heir, tree, tensors)
         taken = transfer(heir, tensors, classes, self.images.classes, source, barred)
         self.ema.restart()
@@ -152,6 +152,7 @@ class Run:
             *taken.words(),
             *self._other_meaning(tree),
         )
+        return taken.fresh
 
     def _other_meaning(self, tree: dict[str, Any]) -> Iterator[str]:
         """Say what the inherited outputs meant, where it is not what they mean here."""
@@ -164,9 +165,8 @@ class Run:
         checkpoint.remove_drafts(self.folder)
         text = yaml.safe_dump(config.dump(self.recipe), sort_keys=False, allow_unicode=True)
         checkpoint.write_text(self.folder / "config.yaml", text)
-        checkpoint.replace_file(
-            self.folder / "env.json", lambda draft: config.write_json(draft, environment())
-        )
+        place = self.folder / "env.json"
+        checkpoint.replace_file(place, lambda draft: config.write_json(draft, environment()))
 
     def save(self) -> None:
         """Write everything that a resumed run needs, and the model as it stands."""

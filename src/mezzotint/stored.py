@@ -126,6 +126,7 @@ class NetworkTokenizer:
         Args:
             images: values in [0, 255], of any size that the stride divides.
         """
+        self.model.network.check(*images.shape[-2:])
         places = images.shape[-2] * images.shape[-1]
         return self._by_block(lambda block: self.network.encode(floats(block)), images, places)
 
@@ -204,6 +205,7 @@ class NetworkTokenizer:
 
     def restored(self, images: UInt8[Tensor, "b 3 H W"]) -> UInt8[Tensor, "b 3 H W"]:
         """Return images as they come back, nothing being drawn on the way."""
+        self.model.network.check(*images.shape[-2:])
         places = images.shape[-2] * images.shape[-1]
         return self._by_block(lambda block: pixels(self.network(floats(block))), images, places)
 

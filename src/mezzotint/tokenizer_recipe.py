@@ -1,7 +1,7 @@
 """The recipe of a run that makes a tokenizer."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Final, Self
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mezzotint import config, kinds
 from mezzotint.config import part
 from mezzotint.data.images import Images, spread
+from mezzotint.errors import ConfigError
 from mezzotint.evaluation.paired import PSNR
 from mezzotint.evaluation.reconstruction import standard
 from mezzotint.noise import SeededNoise, mix
@@ -58,6 +59,11 @@ class TokenizerRecipe(Recipe):
             fields = tuple(config.field_names(kinds.find("network", kind)))
         known = {"size": images.size, "frames": getattr(images, "frames", 1)}
         wanted = {name: value for name, value in known.items() if name in fields}
+        if known["frames"] > 1 and fields and "frames" not in fields:
+            raise ConfigError(
+                f"data: clips of {known['frames']} frames, but model.network: {kind} takes single "
+                "pictures; take one of clips, such as vitok"
+            )
         whole = filled("model", model, {"size": images.size})
         return {**whole, "network": filled("model.network", network, wanted)}
 
@@ -79,6 +85,16 @@ class TokenizerRecipe(Recipe):
     def heir(self, network: nn.Module) -> Autoencoder:
         """Return the autoencoder, which takes over another one's weights."""
         return trainee_of(network).autoencoder
+
+    def begins(self, network: nn.Module, fresh: Iterable[str]) -> None:
+        """Refuse to keep an encoder for good that was never trained."""
+        assert isinstance(network, Autoencoder), "the heir of a tokenizer's run"
+        front = [name for name in fresh if name.startswith(network.FRONT)]
+        if self.train.freeze and front:
+            raise ConfigError(
+                f"train.freeze: the encoder would stay as it was drawn ({config.few(front)}); "
+                "start from a trained tokenizer of this shape by --init-from, or set it to false"
+            )
 
     def objective(self, network: nn.Module, device: torch.device) -> Reconstructing:
         """Return the loss of a network that this recipe describes."""

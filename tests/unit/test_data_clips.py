@@ -58,3 +58,21 @@ def test_whole_clips_are_held_out(tmp_path):
     assert len(train) % 2 == len(held_out) % 2 == 0
     assert 0 < len(held_out) < 40
     assert train.digest != held_out.digest
+
+
+def test_frames_are_ordered_by_number(tmp_path):
+    for index in range(12):
+        folder = tmp_path / "a" / "one"
+        folder.mkdir(parents=True, exist_ok=True)
+        frame = torch.full((3, 8, 8), 10 * index, dtype=torch.uint8)
+        picture(frame).save(folder / f"{index + 1}.png")
+    found = clips(tmp_path, frames=4).train()
+    light = found.read(torch.arange(3))[:, 0].unflatten(1, (4, 8))[..., 0, 0]
+    assert light.flatten().tolist() == [10 * index for index in range(12)]
+
+
+def test_folders_say_which_clips_are_held_out(tmp_path):
+    write(tmp_path, {"train/a/one": 4, "train/b/two": 8, "test/a/three": 4})
+    wanted = clips(tmp_path, frames=4, held_out_share=0.5)
+    assert (len(wanted.train()), len(wanted.held_out())) == (3, 1)
+    assert wanted.train().classes == wanted.held_out().classes == ("a", "b")

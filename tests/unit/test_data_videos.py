@@ -18,7 +18,7 @@ def film(path, count, *, rate=8, size=32):
         stream.width = stream.height = size
         stream.pix_fmt = "yuv420p"
         for index in range(count):
-            pixels = np.full((size, size, 3), 20 * index, dtype=np.uint8)
+            pixels = np.full((size, size, 3), 20 * index % 256, dtype=np.uint8)
             for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
                 container.mux(packet)
         for packet in stream.encode():
@@ -40,6 +40,13 @@ def test_a_lower_rate_leaves_frames_out(tmp_path):
     film(tmp_path / "films" / "a" / "one.mp4", 9)
     assert unpack(tmp_path / "films", tmp_path / "frames", rate=4) == {"a/one": 5}
     assert unpack(tmp_path / "films", tmp_path / "more", rate=100) == {"a/one": 9}
+
+
+@pytest.mark.parametrize(("rate", "asked", "kept"), [(30, 24, 24), (25, 8, 8), (24, 16, 16)])
+def test_a_second_of_a_film_gives_as_many_frames_as_are_asked_for(tmp_path, rate, asked, kept):
+    """Half of 30 were kept where 24 were asked for."""
+    film(tmp_path / "films" / "a" / "one.mp4", rate, rate=rate)
+    assert unpack(tmp_path / "films", tmp_path / "frames", rate=asked) == {"a/one": kept}
 
 
 def test_what_is_no_film_is_named(tmp_path):

@@ -13,7 +13,7 @@ from mezzotint.data.latents import Latents
 from mezzotint.errors import ConfigError, DataError
 from mezzotint.noise import SeededNoise
 from mezzotint.tokenizers.kl import moments
-from tests.tokenizers import tiny_kl
+from tests.tokenizers import tiny_kl, tiny_vq
 
 ROWS = torch.tensor([2, 0])
 RANDOM = np.random.default_rng(0)
@@ -121,3 +121,27 @@ def test_what_is_missing_gets_one_line(tokenizer, tmp_path):
     (tmp_path / "c" / "x.npz").write_bytes(b"PK nonsense")
     with pytest.raises(DataError, match=r"x\.npz: cannot be read"):
         Latents(path=tmp_path, size=8).train()
+
+
+def test_what_does_not_fit_together_is_one_line(tokenizer, tmp_path):
+    vq = config.load("tokenizer", {"kind": "stored", "source": str(tiny_vq()), "size": 8}).build()
+    (tmp_path / "mar" / "a").mkdir(parents=True)
+    for k, flipped in enumerate((True, False, True)):
+        held = {"moments": numbers(8, 4, 4)} | (
+            {"moments_flip": numbers(8, 4, 4)} if flipped else {}
+        )
+        np.savez(tmp_path / "mar" / "a" / f"{k}.npz", **held)
+    with pytest.raises(ConfigError, match="8 x 4 x 4 numbers, but"):
+        Latents(path=tmp_path / "mar", size=8).through(vq)
+    with pytest.raises(DataError, match="mirror images for all or for none") as caught:
+        Latents(path=tmp_path / "mar", size=8).train().read(torch.arange(3))
+    assert "\n" not in str(caught.value)
+    (tmp_path / "lightning").mkdir()
+    save_file({"latents": numbers(2, 4, 4, 4)}, tmp_path / "lightning" / "a.safetensors")
+    with pytest.raises(DataError, match=r"a\.safetensors: has no tensor 'labels'"):
+        Latents(path=tmp_path / "lightning", size=8).train()
+    for name, array in (("x_features", numbers(1, 4, 4, 4)), ("x_labels", np.zeros(0))):
+        (tmp_path / "fast" / name).mkdir(parents=True)
+        np.save(tmp_path / "fast" / name / "0.npy", array)
+    with pytest.raises(DataError, match="0 numbers, expected one label"):
+        Latents(path=tmp_path / "fast", size=8).train()

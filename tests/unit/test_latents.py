@@ -19,7 +19,7 @@ from mezzotint.evaluation.choices import trained_on
 from mezzotint.noise import SeededNoise
 from mezzotint.recipe import resolve
 from mezzotint.tokenizers.base import Pixels
-from tests.tokenizers import tiny_kl, tiny_vq, write_kl
+from tests.tokenizers import EVERY, tiny_kl, tiny_vq, write_kl, write_of
 
 STORED = {"kind": "stored", "source": str(tiny_kl()), "size": 8}
 
@@ -281,3 +281,30 @@ def test_a_classifier_wants_images(tmp_path):
     recipe = resolve(tree)
     with pytest.raises(ConfigError, match="this model is trained on images"):
         recipe.objective(recipe.model.network.build(), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_codes_of_every_tokenizer_are_kept(kind, tmp_path):
+    """Those of the transformers are views, which a file refused."""
+    tree = {"kind": "stored", "source": str(write_of(tmp_path / "t", EVERY[kind])), "size": 8}
+    wanted = job(tree, precision="fp32", flips=True)
+    cache = open_cache(written(wanted, tmp_path / "c"))
+    rows = torch.tensor([69, 3])
+    codes = wanted.tokenizer.encode(images().read(rows))
+    assert torch.allclose(cache.read(rows)[:, 0].to(codes.dtype), codes, atol=1e-4)
+    data = Latents(path=tmp_path / "c")
+    through = data.through(wanted.tokenizer)
+    seen = through.latents(through.encode(data.train().read(rows)), SeededNoise([1, 2]))
+    given = wanted.tokenizer.latents(codes, SeededNoise([1, 2]))
+    assert torch.allclose(seen.float(), given.float(), atol=1e-4)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"format": 0}'])
+def test_a_damaged_manifest_is_one_line_and_nothing_is_written_over_it(text, tmp_path):
+    wanted = job()
+    folder = written(wanted, tmp_path / "c")
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(DataError, match=r"manifest\.json: .*again") as caught:
+        missing(wanted, folder)
+    assert "\n" not in str(caught.value)
+    assert (folder / "manifest.json").read_text() == text

@@ -7,10 +7,10 @@ import torch
 
 import mezzotint
 from mezzotint import checkpoint, config, recipe, stored
-from mezzotint.errors import CheckpointError, ConfigError
+from mezzotint.errors import CheckpointError, ConfigError, DataError
 from mezzotint.noise import SeededNoise
 from tests.tiny import finish, resolved, tiny
-from tests.tokenizers import write_kl
+from tests.tokenizers import EVERY, write_kl, write_of
 
 IMAGES = torch.arange(3 * 3 * 8 * 8).view(3, 3, 8, 8).remainder(251).to(torch.uint8)
 
@@ -216,3 +216,12 @@ def test_it_is_published_in_bf16_as_another_tokenizer(folder, tmp_path):
         "a kl tokenizer: an image becomes 4 channels of latents, multiplied by 0.5" in text.lower()
     )
     assert "tokenizer: {kind: stored, source: half}" in text
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_sides_that_the_stride_does_not_divide_are_one_line(kind, tmp_path):
+    made = stored.load(write_of(tmp_path / "t", EVERY[kind]))
+    images = torch.zeros(1, 3, 9, 8, dtype=torch.uint8)
+    for verb in (made.encode, made.restored):
+        with pytest.raises(DataError, match="images of 9 x 8 pixels, but"):
+            verb(images)

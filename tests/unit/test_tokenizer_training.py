@@ -8,13 +8,14 @@ import torch
 from mezzotint import config, recipe, stored
 from mezzotint.data.loader import Batch
 from mezzotint.errors import ConfigError, DataError
+from mezzotint.nn.adversarial import StyleDiscriminator
 from mezzotint.noise import SeededNoise
 from mezzotint.perceptual import ByClassifier, apart
 from mezzotint.tokenizer_recipe import TokenizerRecipe
 from mezzotint.training.augment import Shifted
 from mezzotint.training.pixel_losses import Absolute, Charbonnier, Huber, Squared
 from mezzotint.training.reconstruction import Adversarial, trainee_of
-from tests.tiny import ALONE, RIVAL, TOKENIZER, finish, resolved, tiny
+from tests.tiny import ALONE, RIVAL, TOKENIZER, TREE, finish, resolved, tiny
 from tests.unit.test_data_clips import write
 
 CPU = ALONE.device
@@ -219,7 +220,9 @@ def test_a_mistake_is_one_line_with_its_place(setting, said):
 def test_images_that_patches_do_not_cover(tmp_path):
     finish(tiny(tmp_path / "run", "train.steps=1", tree=TOKENIZER))
     made = stored.load(tmp_path / "run")
-    with pytest.raises(DataError, match=r"8 x 9 values: expected images of multiples of 2 rows"):
+    with pytest.raises(
+        DataError, match="images of 9 x 8 pixels, but this tokenizer makes one place of 2 x 2"
+    ):
         made.encode(torch.zeros(1, 3, 9, 8, dtype=torch.uint8))
     with pytest.raises(ConfigError, match="size 9 is not a multiple of 2"):
         made.at(9)
@@ -230,3 +233,71 @@ def test_a_recipe_comes_back_from_a_file():
     assert recipe.complete(config.dump(found)) == found
     assert found.changes(config.dump(found)) == []
     assert "train.adversarial" in found.changes(config.dump(wanted()))[0]
+
+
+def clip_tree(folder):
+    write(folder, {f"{c}/{k}": 4 for c in "ab" for k in range(6)})
+    data = {"kind": "clips", "path": str(folder), "size": 8, "frames": 4, "held_out_share": 0.3}
+    return {**TOKENIZER, "data": data}
+
+
+def test_frames_of_a_clip_are_changed_alike_and_each_for_itself(tmp_path):
+    tree = clip_tree(tmp_path / "clips")
+    kinds = '["mirrored", {"kind": "shifted", "pixels": 3}, "colour", "affine", "cutout"]'
+    whole = resolved("model.network.tubelet=2", f"train.augmentations={kinds}", tree=tree)
+    loss = whole.objective(whole.network(), CPU)
+    picture = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    changed = loss._augmented(picture.repeat(1, 1, 4, 1), SeededNoise([3, 4]))
+    frames = changed.unflatten(2, (4, 8)).unbind(2)
+    assert all(torch.equal(frames[0], each) for each in frames)
+    assert not torch.equal(frames[0], picture)
+    noise, alone = SeededNoise([3, 4]), picture
+    for each in loss.augmentations:
+        alone = each(alone, noise)
+    assert torch.equal(frames[0], alone)
+
+
+def test_clips_want_a_tokenizer_of_clips(tmp_path):
+    tree = clip_tree(tmp_path / "clips")
+    network = {"kind": "kl", "latent_channels": 2, "width": 32, "multipliers": [1], "blocks": 1}
+    with pytest.raises(
+        ConfigError, match=r"clips of 4 frames, but model\.network: kl takes single"
+    ):
+        resolved(tree={**tree, "model": {"kind": "tokenizer", "network": network}})
+    with pytest.raises(ConfigError, match=r"clips are for tokenizers; .* run mezzotint encode"):
+        resolved(tree={**TREE, "data": tree["data"]})
+
+
+def test_an_encoder_that_was_never_trained_is_not_frozen(tmp_path):
+    run = tiny(tmp_path / "run", "train.freeze=true", tree=TOKENIZER)
+    with pytest.raises(ConfigError, match=r"train\.freeze: the encoder would stay as it was drawn"):
+        run.open()
+    finish(tiny(tmp_path / "other", tree=TOKENIZER))
+    wide = ("train.freeze=true", "model.network.encoder.width=32")
+    run = tiny(tmp_path / "two", *wide, tree=TOKENIZER, init_from=tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"train\.freeze: the encoder would stay as it was drawn"):
+        run.open()
+    assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.parametrize("size", [4, 24, 48, 2048])
+def test_a_rival_takes_powers_of_two(size):
+    with pytest.raises(ConfigError, match=f"pictures of {size} px .* expected 8, 16, 32"):
+        StyleDiscriminator(size, 3, 0.01)
+
+
+def test_a_step_that_is_not_finite_is_not_remembered():
+    rival = {**RIVAL, "lecam": 0.1}
+    trainee = wanted(f"train.adversarial={rival}").network()
+    bad, good = torch.full((4, 1), torch.nan), torch.ones(4, 1)
+    assert not trainee._told(bad, good).isfinite()
+    assert trainee.past.isfinite().all()
+    before = trainee.past.clone()
+    assert trainee._told(good, -good).isfinite()
+    assert trainee.past[0] > before[0]
+
+
+@pytest.mark.parametrize("setting", ["pixel", "perceptual", "penalty"])
+def test_weights_are_not_negative(setting):
+    with pytest.raises(ConfigError, match=f"train.weights.{setting}"):
+        wanted(f"train.weights={{{setting}: -1}}")

@@ -54,6 +54,8 @@ def encode(
         made: dict[Path, Manifest | None] = {}
         for part, folder in ((section.train(), out), (section.held_out(), out / "held_out")):
             if not len(part):
+                if folder == out:
+                    raise ConfigError("no picture is left to train on; make held_out_share smaller")
                 continue
             config_of = _tokenizer(tokenizer, part.size)
             made_by, written = config.dump(config_of), config.dump(section)

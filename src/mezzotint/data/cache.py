@@ -199,10 +199,9 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); {AGAIN}") from None
-    if tree.get("format") != FORMAT:
-        raise DataError(
-            f"{path}: a cache of format {tree.get('format')}, expected {FORMAT}; encode again"
-        )
+    found = tree.get("format") if isinstance(tree, dict) else None
+    if found != FORMAT:
+        raise DataError(f"{path}: a cache of format {found}, expected {FORMAT}; encode again")
     return build(Manifest, tree)
 
 

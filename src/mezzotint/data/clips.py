@@ -5,6 +5,7 @@
 So a clip passes wherever an image does; a tokenizer of clips knows how many frames it has.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mezzotint.data.crop import Crop
-from mezzotint.data.folder import Folder, files_of, look
+from mezzotint.data.folder import Folder, files_of, looked, on_side
 from mezzotint.data.images import IN_MEMORY_BYTES, Data, Images
 from mezzotint.data.scan import Record
 from mezzotint.errors import DataError
@@ -28,12 +29,14 @@ class Clips(Data):
     A clip that is longer than needed gives several pieces, one after another.
 
     Args:
-        path: a folder or zip of CLASS/CLIP/FRAME; frames are ordered by name.
+        path: a folder or zip of CLASS/CLIP/FRAME; frames are ordered by name, numbers in it by
+            value. Folders train, val and test above it are what they say.
         size: rows and columns in pixels, to which every frame is brought by `crop`.
         frames: of a piece.
         every: how many frames of a clip there are to one of a piece.
         crop: "adm", "centre" or "squash".
-        held_out_share: share of the clips that is held out; pieces of one clip stay together.
+        held_out_share: share of the clips that is held out where no folder says it; pieces of one
+            clip stay together.
         skip_short: leave clips out that have too few frames, instead of refusing them.
     """
 
@@ -55,23 +58,22 @@ class Clips(Data):
 
     def _part(self, *, held_out: bool) -> "Strips":
         folder = Folder(path=self.path, size=self.size, crop=self.crop)
-        store, manifest = look(folder)
+        store, manifest = looked(folder)
         if manifest.broken:
             first = manifest.broken[0]
             raise DataError(f"{self.path}/{first.name}: {first.reason}; mend or remove it")
         clips: dict[str, list[Record]] = {}
-        for record in sorted(manifest.records, key=lambda each: each.name):
+        for record in sorted(manifest.records, key=lambda each: _natural(each.name)):
             clips.setdefault(str(PurePosixPath(record.name).parent), []).append(record)
         pieces = [piece for name, records in clips.items() for piece in self._pieces(name, records)]
         if not pieces:
             raise DataError(
                 f"{self.path}: no clip of {self.frames} frames; expected CLASS/CLIP/FRAME.png"
             )
+        parts = {each.part for each in manifest.records}
+        mine = on_side(parts, self.held_out_share, held_out=held_out)
         chosen = [
-            each
-            for name, piece in pieces
-            if (_fraction(name) < self.held_out_share) is held_out
-            for each in piece
+            each for name, piece in pieces if mine(piece[0].part, _fraction(name)) for each in piece
         ]
         frames = files_of(store, manifest, chosen, folder)
         small = len(frames) * 3 * self.size**2 <= IN_MEMORY_BYTES
@@ -130,6 +132,12 @@ class Strips:
         which = rows[:, None] * self.frames + torch.arange(self.frames)
         frames = self.images.read(which.flatten()).unflatten(0, (len(rows), self.frames))
         return frames.transpose(1, 2).flatten(2, 3)
+
+
+def _natural(name: str) -> list[str | int]:
+    """Return what sorts 2.png before 10.png: names in pieces, numbers by value."""
+    pieces = re.split(r"(\d+)", name)  # every second one is a number
+    return [int(each) if k % 2 else each for k, each in enumerate(pieces)] + [name]
 
 
 def _fraction(name: str) -> float:

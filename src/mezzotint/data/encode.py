@@ -27,6 +27,7 @@ from mezzotint.data.cache import (
     Manifest,
     Shard,
     check,
+    read_manifest,
 )
 from mezzotint.data.images import Images
 from mezzotint.data.mapped import DTYPES, layout, mapped, note
@@ -162,11 +163,9 @@ def missing(job: Job, folder: Path) -> list[int]:
 
     A damaged file that a manifest speaks of is encoded again.
     """
-    path = folder / MANIFEST
     said = {}
-    if path.exists():
-        manifest = config.build(Manifest, json.loads(path.read_text("utf-8")))
-        said = {shard.file: shard for shard in manifest.shards}
+    if (folder / MANIFEST).exists():
+        said = {shard.file: shard for shard in read_manifest(folder).shards}
     return [
         shard
         for shard in range(job.shards)
@@ -206,7 +205,8 @@ def fill(job: Job, folder: Path, shards: Sequence[int]) -> None:
             done += len(rows)
             job.told(done, total)
         rows = job.rows(shard)
-        ready = {name: torch.cat(blocks) for name, blocks in tensors.items()}
+        # Codes may be views of other layouts, which `cat` keeps and a file cannot hold.
+        ready = {name: torch.cat(blocks).contiguous() for name, blocks in tensors.items()}
         ready |= {LABEL: job.images.labels[rows].clone(), INDEX: rows}
         # One entry: safetensors writes several in no fixed order.
         header = {"mezzotint": json.dumps({"key": job.key, "sums": sums.plain()})}

@@ -1,7 +1,7 @@
 """The user's own pictures: a folder, a zip or a table of them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -62,7 +62,7 @@ class Folder(Data):
 
     def manifest(self, *, progress: Progress | None = None) -> Manifest:
         """Look at every file; without `progress`, once in this process."""
-        return _looked(self)[1] if progress is None else look(self, progress)[1]
+        return looked(self)[1] if progress is None else look(self, progress)[1]
 
     def words(self, manifest: Manifest) -> list[str]:
         """Say in sentences what was understood and what will be done to the pictures."""
@@ -71,7 +71,7 @@ class Folder(Data):
         return manifest.words() + said
 
     def _part(self, *, held_out: bool) -> Images:
-        store, manifest = _looked(self)
+        store, manifest = looked(self)
         _ON_BAD[self.on_bad](manifest)
         if not manifest.records:
             raise DataError(f"{self.path}: no picture can be used; expected at least one")
@@ -150,12 +150,23 @@ def _chosen(manifest: Manifest, share: float, *, held_out: bool) -> list[Record]
     Without a val or test folder the digest of a file decides, so that copies of a picture are
     always on the same side and adding pictures moves no other.
     """
-    parts = {r.part for r in manifest.records}
+    mine = on_side({r.part for r in manifest.records}, share, held_out=held_out)
+    return [r for r in manifest.records if mine(r.part, _fraction(r.digest))]
+
+
+def on_side(parts: Set[str], share: float, *, held_out: bool) -> Callable[[str, float], bool]:
+    """Return what tells whether something is on a side, from its part and a fraction of its own.
+
+    Args:
+        parts: that there are.
+        share: of what is held out where no part says it.
+        held_out: the side.
+    """
     aside = next((p for p in ("held out", "test") if p in parts), None)
     if aside is None or not parts & {"train", ""}:
-        return [r for r in manifest.records if (_fraction(r.digest) < share) is held_out]
+        return lambda _, fraction: (fraction < share) is held_out
     mine = {aside} if held_out else {"train", ""}
-    return [r for r in manifest.records if r.part in mine]
+    return lambda part, _: part in mine
 
 
 def _fraction(digest: str) -> float:
@@ -194,8 +205,9 @@ def look(wanted: Folder, progress: Progress | None = None) -> tuple[Store, Manif
 
 
 @lru_cache(maxsize=4)
-def _looked(wanted: Folder) -> tuple[Store, Manifest]:
+def looked(wanted: Folder) -> tuple[Store, Manifest]:
+    """Return what `look` does, once in this process."""
     return look(wanted)
 
 
-__all__ = ["Files", "Folder", "files_of"]
+__all__ = ["Files", "Folder", "files_of", "looked", "on_side"]

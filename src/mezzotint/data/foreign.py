@@ -55,8 +55,14 @@ class Foreign:
 
     def read(self, rows: Int64[Tensor, "b"]) -> Shaped[Tensor, "b m ..."]:
         """Return the codes of `rows`, and beside them those of their mirror images, if any."""
-        found = [np.stack([np.asarray(t) for t in self.load(row)]) for row in rows.tolist()]
-        return torch.from_numpy(np.stack(found))
+        found = [[np.asarray(t) for t in self.load(row)] for row in rows.tolist()]
+        shapes = {tuple(t.shape for t in each) for each in found}
+        if len(shapes) > 1:
+            raise DataError(
+                f"a latent cache whose items differ ({' and '.join(map(str, sorted(shapes)))}); "
+                "expected one shape, and mirror images for all or for none"
+            )
+        return torch.from_numpy(np.stack([np.stack(each) for each in found]))
 
 
 class Reader(Protocol):
@@ -128,9 +134,7 @@ class FastDiT:
         missing = [name for name in names if not (answers / name).exists()]
         if missing:
             raise DataError(f"{answers / missing[0]}: missing; expected a label for each latent")
-        labels = [
-            int(_array((answers / name).read_bytes(), answers / name).item(0)) for name in names
-        ]
+        labels = [_label(answers / name) for name in names]
         classes = _numbered(labels)
 
         def load(row: int) -> list[Table]:
@@ -157,7 +161,11 @@ class LightningDiT:
 
         A latent becomes a Gaussian that is as good as a point, as a KL autoencoder's codes are.
         """
-        shards = [mapped(each) for each in sorted(path.glob("*.safetensors"))]
+        files = sorted(path.glob("*.safetensors"))
+        shards = [mapped(each) for each in files]
+        bare = [file for file, shard in zip(files, shards, strict=True) if "labels" not in shard]
+        if bare:
+            raise DataError(f"{bare[0]}: has no tensor 'labels', as LightningDiT's shards do")
         places = [(s, row) for s, shard in enumerate(shards) for row in range(len(shard["labels"]))]
         labels = [int(label) for shard in shards for label in shard["labels"]]
         names = [f"{s}/{row}" for s, row in places]
@@ -246,6 +254,13 @@ def _array(content: bytes, where: Path) -> Table:
     except (ValueError, EOFError) as error:
         raise DataError(f"{where}: cannot be read ({error})") from None
     return found
+
+
+def _label(where: Path) -> int:
+    found = _array(where.read_bytes(), where)
+    if found.size != 1:
+        raise DataError(f"{where}: {found.size} numbers, expected one label")
+    return int(found.item(0))
 
 
 def _only(path: Path, pattern: str) -> Path | None:

@@ -5,6 +5,7 @@
 What is cached is deterministic; latents are drawn late, so every epoch draws anew.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,15 +177,19 @@ class Latents(Data):
         """Refuse codes that are not of this tokenizer's shape."""
         if not len(images):
             return
-        shape = tuple(images.read(torch.zeros(1, dtype=torch.int64)).shape[2:])
+        first = images.read(torch.zeros(1, dtype=torch.int64))
+        shape, whole = tuple(first.shape[2:]), not first.is_floating_point()
         channels, *places = spec.shape
-        fits = shape[1:] == tuple(places) and shape[0] in {channels, 2 * channels}
-        if spec.vocabulary or fits:
+        if spec.vocabulary:
+            fits = whole and math.prod(shape) == math.prod(spec.shape[-2:])
+        else:
+            fits = shape[1:] == tuple(places) and shape[0] in {channels, 2 * channels}
+        if fits:
             return
         raise ConfigError(
-            f"{self.path}: latents of {' x '.join(map(str, shape))} numbers, but the recipe's "
-            f"tokenizer makes {' x '.join(map(str, spec.shape))} of an image; name the tokenizer "
-            "that made them"
+            f"{self.path}: latents of {' x '.join(map(str, shape))}{' whole' * whole} numbers, but "
+            f"the recipe's tokenizer makes {' x '.join(map(str, spec.shape))} of an image; name the "
+            "tokenizer that made them"
         )
 
 

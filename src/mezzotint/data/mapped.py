@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mezzotint.errors import DataError
 
 Table = NDArray[Any]
-AGAIN: Final = "remove it and run the same mezzotint encode again"
+AGAIN: Final = "if mezzotint encode made it, remove it and run the same command again"
 
 DTYPES: Final[Mapping[str, type[np.generic]]] = {
     "F16": np.float16,

@@ -5,6 +5,7 @@ CLASS/NAME.mp4       ->       CLASS/NAME/000001.png, 000002.png, …
 
 from collections.abc import Iterator
 from functools import partial
+from math import floor
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,7 +59,8 @@ def _frames(path: Path, rate: float | None) -> Iterator[Any]:
             for frame in container.decode(video=0):
                 when = float(frame.time or 0.0)
                 if rate is None or when + 1e-6 >= due:
-                    due = due if rate is None else max(due, when) + 1 / rate
+                    # The next tick of a clock that no frame moves: 30 a second to 24 stay 24.
+                    due = 0.0 if rate is None else (floor(when * rate + 1e-6) + 1) / rate
                     yield frame.to_image()
     except (av.FFmpegError, IndexError) as error:
         raise DataError(

@@ -13,11 +13,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mezzotint.errors import ConfigError
 from mezzotint.nn.initial import xavier
 
 LEAK: Final = 0.2
 WIDTHS: Final = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128, 256: 64, 512: 32, 1024: 16}
 """Channels of a map by its side, in StyleGAN's discriminator."""
+SIDES: Final = tuple(side for side in WIDTHS if side > 4)
+"""Rows and columns of the pictures that it can be shown."""
 _KERNELS: Final = {
     1: (1.0,),
     2: (1.0, 1.0),
@@ -80,13 +83,21 @@ class StyleDiscriminator(nn.Module):
     """One logit a picture; 25.18 M parameters at 64 px.
 
     Args:
-        size: rows and columns of a picture, a power of two from 8 to 1024.
+        size: rows and columns of a picture, one of SIDES.
         channels: of a picture.
         share: of the published channels that a map has.
+
+    Raises:
+        ConfigError: another size.
     """
 
     def __init__(self, size: int, channels: int = 3, share: float = 1.0) -> None:
         super().__init__()
+        if size not in SIDES:
+            raise ConfigError(
+                f"pictures of {size} px cannot be shown to a StyleGAN discriminator, which halves "
+                f"them down to 4; expected {', '.join(map(str, SIDES))}"
+            )
         sides = [size >> k for k in range(size.bit_length()) if size >> k >= 4]
         widths = [max(1, round(WIDTHS[side] * share)) for side in sides]
         last = widths[-1]

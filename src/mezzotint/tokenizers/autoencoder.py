@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mezzotint.config import Config
-from mezzotint.errors import ConfigError
+from mezzotint.errors import ConfigError, DataError
 from mezzotint.noise import Noise
 
 
@@ -65,6 +65,18 @@ class AutoencoderConfig(Config):
         """
         rows = self.rows(size)
         return self.latent_channels, rows, rows
+
+    def check(self, rows: int, columns: int) -> None:
+        """Refuse sides that would be cut off, or that no network can take.
+
+        Raises:
+            DataError: a side is not a multiple of the stride.
+        """
+        if rows % self.stride or columns % self.stride:
+            raise DataError(
+                f"images of {rows} x {columns} pixels, but this tokenizer makes one place of "
+                f"{self.stride} x {self.stride}; crop or resize them to multiples of it"
+            )
 
     def image(self, size: int) -> tuple[int, int]:
         """Return rows and columns of what is encoded at once, of images of `size` rows."""

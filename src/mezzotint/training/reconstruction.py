@@ -147,7 +147,8 @@ class Trainee(nn.Module):
         means = torch.stack([real.mean(), fake.mean()])
         loss = loss + self.lecam * lecam(means[0], means[1], *self.past.clone())
         with torch.no_grad():
-            self.past.lerp_(means, 1 - _PAST)
+            # A step that is skipped as not finite must not be remembered either.
+            self.past.lerp_(torch.where(means.isfinite(), means, self.past), 1 - _PAST)
         return loss
 
 
@@ -159,9 +160,9 @@ class Weights:
         pixel, perceptual, penalty: see the formula above.
     """
 
-    pixel: float = 1.0
-    perceptual: float = 1.0
-    penalty: float = 1e-3
+    pixel: Weight = 1.0
+    perceptual: Weight = 1.0
+    penalty: Weight = 1e-3
 
 
 @dataclass(frozen=True)
@@ -198,9 +199,19 @@ class Reconstructing:
         """Change each image by draws from its own seed, send it through and compare."""
         noise = SeededNoise(batch.seeds)
         x = floats(batch.images.to(self.device))
+        return self.at(self._augmented(x, noise), batch, noise)
+
+    def _augmented(self, x: Float[Tensor, "b 3 H W"], noise: Noise) -> Float[Tensor, "b 3 H W"]:
+        """Change pictures; the frames of a clip are changed alike, each for itself."""
+        frames = x.shape[2] // trainee_of(self.network).size
+        rows = x.unflatten(2, (frames, -1)).transpose(1, 2).flatten(0, 1)
+
+        def shared(like: Tensor) -> Tensor:
+            return noise(like[::frames]).repeat_interleave(frames, 0)
+
         for augmentation in self.augmentations:
-            x = augmentation(x, noise)
-        return self.at(x, batch, noise)
+            rows = augmentation(rows, shared)
+        return rows.unflatten(0, (-1, frames)).transpose(1, 2).flatten(2, 3)
 
     def at(self, x: Float[Tensor, "b 3 H W"], batch: Batch, noise: Noise) -> Loss:
         """Compare images as they are; labels and step are the batch's."""
