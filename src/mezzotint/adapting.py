@@ -19,6 +19,7 @@ from mezzotint import adapter_files, checkpoint, config, generator
 from mezzotint.classifier import Classifier
 from mezzotint.diffusion.denoiser import Denoiser
 from mezzotint.diffusion.guidance import Unconditional
+from mezzotint.diffusion.routing import path_of
 from mezzotint.errors import CheckpointError, ConfigError
 from mezzotint.experts import ExpertSetConfig, Source, about, belongings
 from mezzotint.files import replace_file
@@ -89,6 +90,7 @@ class Adapting:
         """Open classifier and generator by name, folder or file. There is no place for labels."""
         base = open_classifier(classifier_source)
         maker = generator.load(generator_source).to(device)
+        path_of(maker.denoiser)  # refuses what has none before anything is drawn
         named = ((classifier_source, base.digest), (generator_source, maker.digest))
         one, other = (Source(source=_placed(name), digest=digest) for name, digest in named)
         return cls(base, maker, plan, FilePath(folder), (one, other), torch.device(device))
@@ -123,7 +125,7 @@ class Adapting:
             return Resized(size)(seen) if resized else seen
 
         return Transfer(
-            network, images, tokenizer, self.maker.denoiser.path, view, self.plan, self.device
+            network, images, tokenizer, path_of(self.maker.denoiser), view, self.plan, self.device
         )
 
     def _begun(self) -> int:
@@ -169,7 +171,7 @@ class Adapting:
         said = ExpertSetConfig(
             classifier=self.sources[0],
             generator=self.sources[1],
-            path=self.maker.denoiser.path,
+            path=path_of(self.maker.denoiser),
             adapter=transfer.adapter,
             plan=self.plan,
             share=trained_share(transfer.student),

@@ -50,13 +50,16 @@ def load(role: str, value: Any) -> Any:
 
     Args:
         role: a row of `mezzotint.kinds.KINDS`, such as "network" or "sampler".
-        value: a kind, a mapping with `kind` and fields, or a part already built (returned as is).
+        value: a kind, a mapping with `kind` and fields, a number where `kinds.NUMBERS` has the
+            role, or a part already built (returned as is).
 
     Raises:
         ConfigError: one line per mistake, each with its dotted path.
     """
     if isinstance(value, str):
         value = {"kind": value}
+    if role in kinds.NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
+        value = kinds.NUMBERS[role](value)
     if not isinstance(value, Mapping):
         return value
     tree = dict(value)

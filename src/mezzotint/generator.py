@@ -31,7 +31,7 @@ from mezzotint.diffusion.team import members, on_grid
 from mezzotint.digest import digest_of_model
 from mezzotint.errors import DataError
 from mezzotint.networks.base import NetworkConfig
-from mezzotint.noise import SeededNoise
+from mezzotint.noise import SeededNoise, one_each
 from mezzotint.sampling import Sampling, Settings
 from mezzotint.stitching import cost_of, paired, stitch
 from mezzotint.tokenizers.base import Tokenizer, TokenizerConfig
@@ -200,7 +200,7 @@ class Generator(Classifies):
     @torch.no_grad()
     def steps(self, labels: Sequence[int], seeds: Sequence[int]) -> Iterator[Step]:
         """Yield every step of the sampler for one batch."""
-        assert len(labels) == len(seeds), "one seed an image"
+        one_each(labels, seeds)
         y, noise = torch.tensor(labels, device=self.device), SeededNoise(seeds)
         x = noise(torch.empty(len(seeds), *self.tokenizer.spec.shape, device=self.device))
         grid = self.sampling.grid(self.denoiser.path, self.sampling.steps)

@@ -4,10 +4,11 @@ Strings only, so that reading it imports nothing. Other packages add rows throug
 group `mezzotint.kinds`, whose entries are named "role.kind".
 """
 
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Final
+from typing import Any, Final
 
 GROUP: Final = "mezzotint.kinds"
 
@@ -317,6 +318,12 @@ KINDS: Final[dict[str, dict[str, str]]] = {
         "hugging-face": "mezzotint.data.hub:HuggingFace",
     },
 }
+
+
+NUMBERS: Final[dict[str, Callable[[float], dict[str, Any]]]] = {
+    "along": lambda value: {"kind": "flat", "value": value},
+}
+"""What a bare number stands for, in the roles that may be one."""
 
 
 @cache  # reading the metadata of every installed package takes a while

@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mezzotint.errors import DataError
+
 _MASK: Final = (1 << 64) - 1
 
 
@@ -33,6 +35,16 @@ def mix(*numbers: int) -> int:
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
         state ^= state >> 31
     return state >> 1
+
+
+def one_each(labels: Sequence[int], seeds: Sequence[int]) -> None:
+    """Refuse labels and seeds of different numbers.
+
+    Raises:
+        DataError: so it is.
+    """
+    if len(labels) != len(seeds):
+        raise DataError(f"{len(labels)} labels, {len(seeds)} seeds: expected one of each an image")
 
 
 class SeededNoise:

@@ -70,7 +70,9 @@ def imported(
     model = opened("model", tree["model"])
     network = opened("model.network", model.get("network", {}))
     release = release_of(str(network.get("kind")))
-    tensors = release.from_official(read_file(path))
+    # What is kept of a file may depend on the recipe.
+    wants = release.wants(network) if hasattr(release, "wants") else {}
+    tensors = release.from_official(read_file(path), **wants)
     tokenizer = _tokenizer(tree)
     spec = tokenizer.build().spec
     shape: Any = kinds.find("network", str(network["kind"]))

@@ -6,13 +6,15 @@ Give another class than the image's own, and that is drawn into the hole.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from mezzotint.errors import DataError
+from mezzotint.errors import ConfigError, DataError
+from mezzotint.masked.generate import MaskedGenerator
 from mezzotint.noise import SeededNoise, mix
 from mezzotint.token_generator import TokenGenerator
 
@@ -26,7 +28,8 @@ def repaint(
     holes: Bool[Tensor, "n H W"],
     classes: Sequence[str | int],
     *,
-    seeds: Sequence[int],
+    seeds: Sequence[int] | int,
+    batch: int = 64,
 ) -> UInt8[Tensor, "n 3 H W"]:
     """Draw what is inside of holes again; pixels outside stay as they were.
 
@@ -35,7 +38,9 @@ def repaint(
         images: of the generator's size.
         holes: where to draw; a token is drawn if any of its pixels is in the hole.
         classes: names or numbers, one an image.
-        seeds: one an image; what is drawn depends on image, hole, class and seed alone.
+        seeds: one an image, or a lone one for all; what is drawn depends on image, hole, class and
+            seed alone.
+        batch: images at a time.
 
     Returns:
         The images, changed inside of the holes.
@@ -46,6 +51,7 @@ def repaint(
     rows, columns = generator.denoiser.network.config.grid
     wanted = generator.tokenizer.spec.image
     count = len(images)
+    seeds = [seeds] * count if isinstance(seeds, int) else seeds
     if not count == len(holes) == len(classes) == len(seeds):
         raise DataError(
             f"{count} images, {len(holes)} holes, {len(classes)} classes, {len(seeds)} seeds: "
@@ -64,11 +70,12 @@ def repaint(
     result = images.clone()
     # A plan is made for a number of tokens, so images whose holes are as large go together.
     for total in sorted(set(masked.sum(1).tolist()) - {0}):
-        chosen = (masked.sum(1) == total).nonzero()[:, 0]
-        own = [seeds[row] for row in chosen.tolist()]
-        drawn = _drawn(generator, images[chosen], masked[chosen], labels[chosen], own, int(total))
-        inside = holes[chosen][:, None]
-        result[chosen] = torch.where(inside, drawn.to(result.device), images[chosen])
+        for chosen in (masked.sum(1) == total).nonzero()[:, 0].split(batch):
+            own = [seeds[row] for row in chosen.tolist()]
+            rows = images[chosen], masked[chosen], labels[chosen]
+            drawn = _drawn(generator, *rows, own, int(total))
+            inside = holes[chosen][:, None]
+            result[chosen] = torch.where(inside, drawn.to(result.device), images[chosen])
     return result
 
 
@@ -84,9 +91,17 @@ def _drawn(
     network, tokenizer, device = generator.denoiser.network, generator.tokenizer, generator.device
     noise = SeededNoise([mix(seed, _ENCODING) for seed in seeds])
     tokens = network.tokens(tokenizer.latents(tokenizer.encode(images.to(device)), noise))
-    filling = generator.revealing(total)
+    filling = _filling(generator, total)
     *_, last = filling.fill(tokens, masked.to(device), labels.to(device), SeededNoise(seeds))
     return tokenizer.decode(network.latents(last.tokens)).cpu()
+
+
+def _filling(generator: TokenGenerator, total: int) -> MaskedGenerator:
+    """Return what draws so many tokens, in as many of the recipe's stages as they allow."""
+    for steps in range(generator.sampling.steps, 1, -1):
+        with suppress(ConfigError):
+            return generator.with_sampling(steps=steps).revealing(total)
+    return generator.with_sampling(steps=1).revealing(total)
 
 
 __all__ = ["repaint"]

@@ -19,6 +19,7 @@ from mezzotint.config import Config
 from mezzotint.diffusion.critics import Critic, Renamed, Through
 from mezzotint.diffusion.denoiser import Denoiser
 from mezzotint.diffusion.guidance import Unconditional
+from mezzotint.diffusion.routing import path_of
 from mezzotint.diffusion.scales import Constant, Scale, scale_of
 from mezzotint.diffusion.steering import AtEstimate, AtNoisy, Look, Steered
 from mezzotint.digest import digest_of_model
@@ -174,7 +175,7 @@ def _blind(generator: Generator, judge: Judge, *, unlabelled: bool) -> int | Non
 
 
 def _same_noise(generator: Generator, judge: Judge) -> None:
-    path = generator.denoiser.path
+    path = path_of(generator.denoiser)
     if judge.path is not None and judge.path != path:
         raise ConfigError(
             f"the critic was trained on the noise of {judge.path}, but the generator's is {path}; "

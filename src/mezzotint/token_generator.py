@@ -22,7 +22,7 @@ from mezzotint.generator import Generator
 from mezzotint.masked.curves import Flat
 from mezzotint.masked.generate import MaskedGenerator
 from mezzotint.masked.heads import HeadPart
-from mezzotint.noise import SeededNoise
+from mezzotint.noise import SeededNoise, one_each
 from mezzotint.token_sampling import MaskedSampling
 from mezzotint.tokenizers.base import TokenizerConfig
 
@@ -180,6 +180,10 @@ class TokenGenerator(Generator):
             again=recipe.again,
         )
 
+    def regrouped(self, reuse: int, after: int = 0) -> Self:
+        """Return the same with light passes in place of some full ones; see `recap`."""
+        return self.with_sampling(reuse=reuse, after=after)
+
     @property
     def guided(self) -> Any:
         """Nothing: guidance is part of how tokens are revealed.
@@ -192,7 +196,7 @@ class TokenGenerator(Generator):
     @torch.no_grad()
     def steps(self, labels: Sequence[int], seeds: Sequence[int]) -> Iterator[Frame]:  # type: ignore[override]
         """Yield the canvas after every stage, for one batch."""
-        assert len(labels) == len(seeds), "one seed an image"
+        one_each(labels, seeds)
         y = torch.tensor(labels, device=self.device)
         for canvas in self.masked(y, SeededNoise(seeds)):
             share = canvas.moment.left / canvas.moment.total

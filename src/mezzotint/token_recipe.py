@@ -14,6 +14,7 @@ from mezzotint.data.images import Images, mirrored
 from mezzotint.errors import ConfigError
 from mezzotint.masked.curves import Flat
 from mezzotint.networks.base import NetworkConfig
+from mezzotint.noise import SeededNoise
 from mezzotint.recipe_base import Recipe, filled, opened
 from mezzotint.token_generator import MaskedConfig, TokenGenerator, TokenModel
 from mezzotint.token_sampling import MaskedSampling
@@ -65,8 +66,12 @@ class MaskedRecipe(Recipe):
 
     @model_validator(mode="after")
     def _drawable(self) -> Self:
+        length = self.model.network.length
         try:
             self.sampling.head_of(self.model.head)
+            self.sampling.plan(length)
+            nothing = torch.ones(1, length, dtype=torch.bool)
+            self.sampling.order.begin(nothing, SeededNoise([0]))
         except ConfigError as error:
             raise ValueError(str(error)) from None
         return self

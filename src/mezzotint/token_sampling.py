@@ -63,10 +63,23 @@ class MaskedSampling(Config):
                 "sampling.order: it looks at how sure the head is of each token, which this head "
                 "cannot tell; use random, raster or halton"
             )
-        kind = config.dump(model)["kind"]
-        return config.load_at(
-            "sampling.head", "head", {**config.dump(model), **self.head, "kind": kind}
-        )
+        own = config.dump(model)
+        if self.head.get("kind", own["kind"]) != own["kind"]:
+            raise ConfigError(
+                f"sampling.head: the model's head is {own['kind']}, not {self.head['kind']}; its "
+                "settings can be changed here, and not its kind"
+            )
+        return config.load_at("sampling.head", "head", merged(own, self.head))
+
+
+def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tree with changes laid over it; a part that names its kind is another one."""
+    found = dict(tree)
+    for name, value in changes.items():
+        own = found.get(name)
+        deep = isinstance(own, Mapping) and isinstance(value, Mapping) and "kind" not in value
+        found[name] = merged(own, value) if deep else value  # type: ignore[arg-type]
+    return found
 
 
 __all__ = ["MaskedSampling"]

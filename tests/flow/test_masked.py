@@ -1,16 +1,20 @@
 """Every network over codes goes the whole way: it learns, is resumed, saved, sampled, repainted."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from mezzotint import load, recipe
+from mezzotint.data.loader import Batch
 from mezzotint.errors import ConfigError, DataError
+from mezzotint.masked.masking import Each
+from mezzotint.masked.plan import Power
 from mezzotint.repaint import repaint
 from tests.laws import test_law_11_resume as law_11
 from tests.masked_models import KINDS
-from tests.tiny import TREE, finish, tiny
+from tests.tiny import TREE, finish, resolved, tiny
 from tests.tokenizers import tiny_kl, tiny_vq
 
 STEPS = ("train.steps=60", "train.lr=3e-3", "train.sample_every=60")
@@ -132,3 +136,29 @@ def test_dropped_labels_need_a_null_class():
     plain["model"]["network"]["null_row"] = False
     with pytest.raises(ConfigError, match=r"set model\.network\.null_row to true, or drop to 0"):
         recipe.resolve(plain)
+
+
+def test_small_holes_are_filled_whatever_the_recipe_s_stages(trained):
+    """Sixteen stages of at least one token could not fill a hole of two."""
+    model = load(trained[0].folder).with_sampling(steps=12, reveal="at-least-one", reuse=1)
+    images = trained[0].held_out.read(torch.arange(3))
+    hole = torch.zeros(3, 8, 8, dtype=torch.bool)
+    hole[0, 0, 0], hole[1, :2, :4], hole[2] = True, True, True
+    changed = repaint(model, images, hole, [3, 3, 5], seeds=4, batch=1)
+    outside = ~hole[:, None].expand_as(images)
+    assert torch.equal(changed[outside], images[outside])
+    one = repaint(model, images[1:2], hole[1:2], [3], seeds=[4])
+    assert torch.equal(one[0], changed[1])
+
+
+@pytest.mark.parametrize("by_image", [False, True])
+def test_an_image_has_a_masked_token_at_least(by_image):
+    """Where each token is decided by itself, some had none, and their loss was 0 / 0."""
+    made = resolved(tree=tree("nat"))
+    objective = made.objective(made.model.network.build(), torch.device("cpu"))
+    found = replace(objective, drop=0.0, masking=Each(Power(0.1)), by_image=by_image)
+    images = made.data.train()
+    rows = torch.arange(64)
+    loss = found(Batch(images.read(rows), images.labels[rows], rows.tolist()))
+    assert loss.each.isfinite().all()
+    assert loss.total.isfinite()

@@ -257,3 +257,26 @@ def test_images_whose_tokens_are_drawn_again_may_differ_in_number():
     together = draw(generator, [0, 1], [1, 2]).tokens
     alone = torch.cat([draw(generator, [y], [s]).tokens for y, s in ((0, 1), (1, 2))])
     assert torch.equal(together, alone)
+
+
+def test_at_temperature_0_the_likeliest_code_is_taken():
+    """Division by it made every token the last code."""
+    logits = torch.randn(1, 500, 9, generator=torch.Generator().manual_seed(0))
+    head = Categorical(Flat(0.0))
+    tokens, sure = head.draw(logits, None, 1.0, FIRST, SeededNoise([3]))
+    assert torch.equal(tokens, logits.argmax(-1))
+    assert torch.allclose(sure, logits.log_softmax(-1).max(-1).values)
+    with pytest.raises(ConfigError, match=r"temperature -1: expected 0"):
+        Categorical(Flat(-1.0)).draw(logits, None, 1.0, FIRST, SeededNoise([3]))
+
+
+def test_tokens_that_are_drawn_again_share_no_light_pass():
+    with pytest.raises(ConfigError, match="again masks tokens anew"):
+        MaskedGenerator(tiny("halton"), Categorical(), Plan(((4, 12),)), Confidence(), again=True)
+
+
+def test_a_network_without_classes_knows_label_0_alone():
+    generator = masked_generator(network=tiny("nat", num_classes=0))
+    assert draw(generator, [0]).tokens.shape == (1, 16)
+    with pytest.raises(DataError, match=r"labels \[1\]: expected 0 to 0"):
+        draw(generator, [1])

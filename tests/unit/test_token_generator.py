@@ -5,11 +5,17 @@ import torch
 
 import mezzotint
 from mezzotint import config, recipe
-from mezzotint.errors import CheckpointError, ConfigError
+from mezzotint.adapting import Adapting
+from mezzotint.autoguiding import autoguided
+from mezzotint.errors import CheckpointError, ConfigError, DataError
+from mezzotint.judges import judge_of
 from mezzotint.masked.curves import Flat, Known, Ramp
 from mezzotint.masked.diffusion_head import Diffusing
+from mezzotint.masked.recap import recap
+from mezzotint.steering import steered
 from mezzotint.token_generator import TokenGenerator
 from mezzotint.token_sampling import MaskedSampling
+from mezzotint.training.experts import ExpertPlan
 from tests.tiny import MASKED, finish, resolved, tiny
 
 
@@ -155,3 +161,55 @@ def test_another_kind_of_model_is_no_generator(tmp_path):
 
     with pytest.raises(CheckpointError, match="a masked model, but a classifier model is wanted"):
         classifier.load(tmp_path)
+
+
+def test_recap_takes_what_load_returns(model):
+    light = recap(model, reuse=1, after=1)
+    assert isinstance(light, TokenGenerator)
+    assert light.masked.plan == recap(model.masked, reuse=1, after=1).plan
+    assert torch.equal(recap(model, reuse=0).sample("1", seeds=2), model.sample("1", seeds=2))
+
+
+def test_nothing_steers_what_walks_from_no_noise(model, tmp_path):
+    for verb in (
+        lambda: steered(model, judge_of("digits-guide"), 1.0),
+        lambda: autoguided(model, model, 2.0),
+        lambda: Adapting.of("digits-guide", str(saved(model, tmp_path)), ExpertPlan(), tmp_path),
+    ):
+        with pytest.raises(ConfigError, match="a masked model walks from no noise"):
+            verb()
+
+
+def saved(model, folder):
+    model.save(folder / "masked")
+    return folder / "masked"
+
+
+def test_numbers_stand_for_flat_curves_and_heads_keep_their_kind(model):
+    tree = config.dump(model.sampling)
+    flat = config.build(MaskedSampling, {**tree, "guidance": 3, "head": {"temperature": 0.9}})
+    assert flat.guidance == Flat(3)
+    assert flat.head_of(model.denoiser.head).temperature == Flat(0.9)
+    inner = config.build(MaskedSampling, {**tree, "head": {"temperature": {"value": 0.8}}})
+    assert inner.head_of(model.denoiser.head).temperature == Flat(0.8)
+    other = config.build(MaskedSampling, {**tree, "head": {"kind": "categorical"}})
+    with pytest.raises(ConfigError, match="the model's head is diffusion, not categorical"):
+        other.head_of(model.denoiser.head)
+
+
+def test_labels_and_seeds_are_as_many(model):
+    with pytest.raises(DataError, match="2 labels, 1 seeds: expected one of each"):
+        list(model.stream([1, 2], [0]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "wanted"),
+    [
+        ("sampling.order={kind: halton, size: [4, 5]}", "4 x 5 is 20 tokens, expected 16"),
+        ("sampling={steps: 14, reveal: at-least-one}", "14 steps of at least one token"),
+    ],
+)
+def test_a_recipe_that_could_not_draw_is_refused_before_it_trains(setting, wanted):
+    """It trained for a thousand steps first, and ended at its first picture."""
+    with pytest.raises(ConfigError, match=wanted):
+        resolved(setting, tree=MASKED)

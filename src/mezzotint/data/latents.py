@@ -188,8 +188,8 @@ class Latents(Data):
             return
         raise ConfigError(
             f"{self.path}: latents of {' x '.join(map(str, shape))}{' whole' * whole} numbers, but "
-            f"the recipe's tokenizer makes {' x '.join(map(str, spec.shape))} of an image; name the "
-            "tokenizer that made them"
+            f"the recipe's tokenizer makes {' x '.join(map(str, spec.shape))} of an image; name "
+            "the tokenizer that made them"
         )
 
 

@@ -165,7 +165,7 @@ def check_alike(pieces: Sequence[Denoiser]) -> None:
         raise ConfigError("no denoiser to stitch; expected one or more")
     first, checks = pieces[0], {"latents": "latent", "null class": "null"}
     for place, other in enumerate(pieces[1:], 1):
-        if other.path != first.path:
+        if path_of(other) != path_of(first):
             raise ConfigError(
                 f"denoiser {place} is on the path {other.path}, the first on {first.path}; "
                 "stitched models share one noise schedule"
@@ -179,6 +179,21 @@ def check_alike(pieces: Sequence[Denoiser]) -> None:
                 )
 
 
+def path_of(denoiser: object) -> Path:
+    """Return the noise schedule of what a generator draws from.
+
+    Raises:
+        ConfigError: it walks from no noise.
+    """
+    if not hasattr(denoiser, "path"):
+        raise ConfigError(
+            "a masked model walks from no noise, so nothing can steer it on its way; expected a "
+            "diffusion model"
+        )
+    found: Path = denoiser.path
+    return found
+
+
 def network_in(denoiser: object) -> object | None:
     """Return the network inside of a denoiser, through whatever is around it; None if unknown."""
     while denoiser is not None and not hasattr(denoiser, "network"):
@@ -186,4 +201,4 @@ def network_in(denoiser: object) -> object | None:
     return getattr(denoiser, "network", None)
 
 
-__all__ = ["Partition", "Stitched", "check_alike", "network_in", "stitched"]
+__all__ = ["Partition", "Stitched", "check_alike", "network_in", "path_of", "stitched"]

@@ -9,7 +9,8 @@ A plan whose groups are of one stage is MaskGIT's, MAGE's or MAR's sampler; long
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from jaxtyping import Bool, Int, Shaped
@@ -81,6 +82,11 @@ class MaskedGenerator:
                 "the plan has stages that share a full pass, but this network cannot look at some "
                 "tokens alone; use reuse 0"
             )
+        if self.plan.passes[1] and self.again:
+            raise ConfigError(
+                "again masks tokens anew after a stage, but a light pass takes its group's tokens "
+                "as they stand; use reuse 0"
+            )
         if self.network.null is None and any(map(self._guides, self.plan.moments())):
             raise ConfigError(
                 "this model has no null class, so it cannot be guided; leave guidance at 1"
@@ -88,6 +94,10 @@ class MaskedGenerator:
 
     def _guides(self, group: tuple[Moment, ...]) -> bool:
         return any(self.scale(moment) != 1 for moment in group)
+
+    def regrouped(self, reuse: int, after: int = 0) -> Self:
+        """Return the same with light passes in place of some full ones; see `recap`."""
+        return replace(self, plan=self.plan.regrouped(reuse, after))
 
     def __call__(self, y: Int[Tensor, "b"], noise: Noise) -> Iterator[Canvas]:
         """Yield the canvas after each stage, from nothing to all tokens.
@@ -189,8 +199,8 @@ class MaskedGenerator:
                 f"tokens {tuple(tokens.shape)}, mask {tuple(masked.shape)}, {len(y)} labels: "
                 f"expected {network.length} tokens and a mask over them for each label"
             )
-        most = network.num_classes if network.null is not None else network.num_classes - 1
-        if network.num_classes and len(y) and not 0 <= int(y.min()) <= int(y.max()) <= most:
+        most = max(0, network.num_classes - (network.null is None))
+        if len(y) and not 0 <= int(y.min()) <= int(y.max()) <= most:
             raise DataError(f"labels {y.tolist()}: expected 0 to {most}")
         counts = masked.sum(1)
         if not bool((counts == self.plan.total).all()):

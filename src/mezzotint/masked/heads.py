@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mezzotint.config import part
+from mezzotint.errors import ConfigError
 from mezzotint.masked.curves import Along, Flat, Ramp
 from mezzotint.masked.plan import Moment
 from mezzotint.noise import Noise, gumbel, uniform
@@ -102,7 +103,9 @@ class Categorical:
         """Return the logits that tokens are drawn from."""
         logits = guided(features, against, scale)[..., : self.codes].float()
         temperature = self.temperature(moment)
-        logits = logits if temperature == 1 else logits / temperature
+        if temperature < 0:
+            raise ConfigError(f"temperature {temperature:g}: expected 0 (the likeliest) or more")
+        logits = logits if temperature in {0, 1} else logits / temperature
         if self.top is not None and self.top < logits.shape[-1]:
             floor = logits.topk(self.top, dim=-1).values[..., -1:]
             logits = logits.masked_fill(logits < floor, -torch.inf)
@@ -124,10 +127,12 @@ class Categorical:
     def pick(
         self,
         logits: Float[Tensor, "b n k"],
-        moment: Moment,  # noqa: ARG002 (other ways of picking ask for it)
+        moment: Moment,
         noise: Noise,
     ) -> Int[Tensor, "b n"]:
-        """Draw codes by inverting the distribution function, in float64."""
+        """Draw codes by inverting the distribution function, in float64; at 0 the likeliest."""
+        if self.temperature(moment) == 0:
+            return logits.argmax(-1)
         rising = logits.double().softmax(-1).cumsum(-1)
         level = uniform(noise, logits[..., 0])[..., None] * rising[..., -1:]
         return torch.searchsorted(rising, level, right=True)[..., 0].clamp(max=logits.shape[-1] - 1)

@@ -7,16 +7,25 @@ and of those that wait for later groups. "Plug-and-Play Context Feature Reuse fo
 Generation", arXiv 2505.19089. Nothing is trained.
 """
 
-from dataclasses import replace
-
-from mezzotint.masked.generate import MaskedGenerator
+from typing import Protocol, Self, TypeVar
 
 
-def recap(generator: MaskedGenerator, *, reuse: int, after: int = 0) -> MaskedGenerator:
+class Regroups(Protocol):
+    """What reveals tokens by a plan: a `MaskedGenerator`, or a model that `load` returns."""
+
+    def regrouped(self, reuse: int, after: int = 0) -> Self:
+        """Return the same with light passes in place of some full ones."""
+        ...
+
+
+G = TypeVar("G", bound=Regroups)
+
+
+def recap(generator: G, *, reuse: int, after: int = 0) -> G:
     """Return the generator with light passes in place of some full ones.
 
     Args:
-        generator: any masked generator.
+        generator: any masked generator, also one that `mezzotint.load` returned.
         reuse: light passes that follow a full one; 0 is the generator with full passes only,
             every published setting is 1.
         after: stages at the start that keep a full pass each.
@@ -24,7 +33,7 @@ def recap(generator: MaskedGenerator, *, reuse: int, after: int = 0) -> MaskedGe
     Raises:
         ConfigError: a negative number, or a network that cannot look at some tokens alone.
     """
-    return replace(generator, plan=generator.plan.regrouped(reuse, after))
+    return generator.regrouped(reuse, after)
 
 
 __all__ = ["recap"]

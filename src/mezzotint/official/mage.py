@@ -150,6 +150,16 @@ def from_official(state: Mapping[str, Tensor], *, unused: bool = False) -> State
     return plain | {"head.bias": plain["head.bias"].flatten()}
 
 
+def wants(network: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `from_official` has to be told of a network's tree."""
+    return {"unused": bool(network.get("unused", False))}
+
+
+def hints(config: MAGEConfig) -> dict[str, Any]:
+    """Return what `to_official` has to be told of a network."""
+    return {"ids": config.unused}
+
+
 def to_official(state: Mapping[str, Tensor], *, ids: bool = False) -> State:
     """Rename our tensors to the official names; strict.
 
