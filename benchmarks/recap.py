@@ -1,18 +1,14 @@
-"""ReCAP: what full and light passes cost at published sizes, and quality against time.
+"""ReCAP: what full and light passes cost at published sizes.
 
     OMP_NUM_THREADS=1 python benchmarks/recap.py cost [--write]            counts and times passes
-    OMP_NUM_THREADS=1 python benchmarks/recap.py quality MODEL [--root runs/recap]
 
-`cost` draws weights at random: batch 8 by default, process time, medians. `quality` samples a
-trained masked model under full plans and under ReCAP's, two seeds each, and measures them as
-`mezzotint evaluate` does. Rows are kept when they are there; a second call goes on where it was.
+Weights are drawn at random: batch 8 by default, process time, medians. Rows are kept when they are
+there; a second call goes on where it was. Quality against time: `benchmarks/recap_quality.py`.
 """
 
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -20,12 +16,10 @@ from typing import Any, Final
 import torch
 from costs import counted, timed
 
-from mezzotint import config, load
+from mezzotint import config
 from mezzotint.masked.plan import Masked, Plan, Reveal, single
 from mezzotint.networks.tokens import TokenTransformer
-from mezzotint.noise import SeededNoise
 from mezzotint.official import nat
-from mezzotint.token_generator import TokenGenerator
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "masked.md"
 SIZES: Final = {
@@ -35,9 +29,6 @@ SIZES: Final = {
     "MAGE B": ("mage", "B", Masked(), (20, 0)),
 }
 """Name -> kind, preset, how tokens are dealt out, (stages, after) of the run that is counted."""
-FULL: Final = (4, 8, 12, 16, 24, 32, 48, 64)
-LIGHT: Final = ((8, 0), (16, 0), (16, 8), (24, 0), (32, 0), (32, 16))
-SEEDS: Final = (0, 100_000)
 
 
 def passes(network: TokenTransformer, batch: int, count: int) -> tuple[Callable[[], object], ...]:
@@ -127,44 +118,6 @@ def cost(options: argparse.Namespace) -> None:
         PAGE.write_text(head + marks + tail)
 
 
-@torch.inference_mode()
-def speed(made: TokenGenerator, batch: int, rounds: int) -> float:
-    """Return the seconds of process time that an image takes, tokens alone."""
-    y = torch.arange(batch) % max(len(made.classes), 1)
-
-    def work() -> object:
-        return [None for _ in made.masked(y, SeededNoise(range(batch)))]
-
-    return timed(work, rounds) / batch
-
-
-def quality(options: argparse.Namespace) -> None:
-    """Sample and evaluate a model under every plan, two seeds each; rows that are there stay."""
-    model = load(options.model)
-    assert isinstance(model, TokenGenerator), f"{options.model}: not a masked model"
-    settings = [(steps, 0, 0) for steps in options.full or FULL]
-    settings += [(steps, 1, after) for steps, after in LIGHT if not options.full]
-    folder = options.root / Path(options.model).name
-    for steps, reuse, after in settings:
-        for seed in SEEDS:
-            place = folder / f"T{steps}-u{reuse}-P{after}-s{seed}"
-            if (place / "row.json").exists():
-                continue
-            changes = {"steps": steps, "reuse": reuse, "after": after}
-            made = model.with_sampling(**changes)
-            made.save(place / "model")
-            evaluate = [sys.executable, "-m", "mezzotint", "evaluate", "--model"]
-            evaluate += [str(place / "model"), "--count", str(options.count), "--seed", str(seed)]
-            subprocess.run([*evaluate, "--out", str(place / "report"), "--json"], check=True)
-            full, light = made.masked.plan.passes
-            found = {**changes, "seed": seed, "full": full, "light": light}
-            found["seconds"] = speed(made, options.batch, options.rounds)
-            report = json.loads((place / "report" / "report.json").read_text())
-            found["scores"] = {each["name"]: each["value"] for each in report["scores"]}
-            (place / "row.json").write_text(json.dumps(found, indent=1))
-            print(json.dumps(found))
-
-
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -176,11 +129,6 @@ def main() -> None:
     first.add_argument("--sizes", nargs="*", choices=SIZES)
     first.add_argument("--write", action="store_true")
     first.set_defaults(work=cost)
-    second = verbs.add_parser("quality")
-    second.add_argument("model")
-    second.add_argument("--count", type=int, default=5000)
-    second.add_argument("--full", nargs="*", type=int, help="only these full plans")
-    second.set_defaults(work=quality)
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.work(options)
