@@ -120,16 +120,13 @@ def evaluate(
 
     if probed(probe, (samples, reference), size, out, device, force=force, as_json=as_json):
         return
-    drawn = model is not None or recipe is not None
-    drawing = shared.drawing_of(model, recipe, stitch, stitch_rule) if drawn else None
-    model = drawing.source if drawing else None
+    drawing, model = shared.drawing_if(model, recipe, stitch, stitch_rule)
     samples, reference = _places(samples, reference, model, reconstruct)
     _apart(out, statistics, samples, reference, training, held_out)
     of_draws = {"--steps": steps, "--guidance": guidance, "-o": settings, "--stitch": stitch}
     _belong("--model", model, of_draws | {"--balanced": balanced or None, "--seed": seed or None})
-    back = reconstruct is not None
+    back, chosen = reconstruct is not None, shared.device_of(device)
     _belong("--pairs", pairs or back or None, {"--lpips": lpips})
-    chosen = shared.device_of(device)
     choices = Choices(features, weights, None if judge == NO else judge, kernel, chosen)
     with ranks(chosen) as group, shared.Watching(talks=group.first) as watch:
         if drawing is not None:

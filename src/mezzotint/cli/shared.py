@@ -137,6 +137,16 @@ def drawing_of(
     return found.model_copy(update={"stitch": small, "rule": chosen})
 
 
+def drawing_if(
+    model: str | None, recipe: Path | None, stitch: Sequence[str] | None, rule: str | None
+) -> "tuple[Drawing | None, str | None]":
+    """Return what `drawing_of` does and its model, or None where neither it nor -c is given."""
+    if model is None and recipe is None:
+        return None, None
+    found = drawing_of(model, recipe, stitch, rule)
+    return found, found.source
+
+
 def generator_of(
     drawing: "Drawing",
     device: str,
