@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import torch
 from agreement import on_images, on_the_way
+from drawn import measured
 from kept import kept
 from pages import cell, markdown, put
 from trials import PRECISION
@@ -27,9 +28,6 @@ from mezzotint import bench, config
 from mezzotint.data.draw import grid
 from mezzotint.data.write import save_png
 from mezzotint.diffusion.allocation import Rule
-from mezzotint.draws import Draws
-from mezzotint.evaluation.choices import Choices, class_shares, trained_on
-from mezzotint.evaluation.sources import open_source
 from mezzotint.noise import mix
 
 ROOT = Path(__file__).parents[1]
@@ -163,28 +161,13 @@ class Study:
             "bf16": self.bf16,
             "compiled": self.compiled,
         }
-        name = f"stitching/{self.owner(row)}/{row.name}-seed-{seed}"
-        return kept(name, of, lambda: self._measured(made, row, seed))
-
-    def _measured(self, made: mezzotint.Generator, row: Row, seed: int) -> dict[str, Any]:
-        training, _, why = trained_on(made.tree)
-        if training is None:
-            raise SystemExit(f"{self.pair}: {why}")
-        folder = self.root / self.owner(row) / f"{row.name}-seed-{seed}"
-        shares = class_shares(training, made.classes)
-        draws = Draws(made, row.name, folder / "samples", self.count, seed, self.batch, shares)
-        draws.open()
-        for _ in draws.draw():
-            pass
-        samples = open_source(str(draws.folder))
-        evaluator = Choices(cache=self.root / "features").evaluator(samples, training)
-        result = evaluator.report(samples, title=f"{self.pair}, {row.name}, seeds from {seed}")
-        assert result is not None
-        result[0].write(folder, result[1])
-        return {
-            "values": {score.name: score.value for score in result[0].scores},
-            "floors": {score.name: score.floor for score in result[0].scores},
-        }
+        name = f"{row.name}-seed-{seed}"
+        folder, title = self.root / self.owner(row) / name, f"{self.pair}, {name}"
+        return kept(
+            f"stitching/{self.owner(row)}/{name}",
+            of,
+            lambda: measured(made, title, folder, self.count, seed, self.batch),
+        )
 
     def time(self, row: Row, rounds: int, *, bf16: bool) -> float:
         """Return the time of a row as a part of the whole model's, measured in pairs."""
