@@ -167,6 +167,10 @@ def test_budgets_are_drawn_for_each_image(tmp_path):
     z = torch.zeros(50, 4, 4, 4)
     left = (network.trimmed(z, SeededNoise(range(50))) == 0).all(1).flatten(1).sum(1)
     assert set(left.tolist()) == {2, 8}
+    maps = torch.randn(3, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    rows = network.shortened(maps.flatten(2).transpose(1, 2), 5).transpose(1, 2)
+    assert torch.equal(network.shortened(maps, 5).flatten(2), rows)
+    assert torch.equal(rows[:, :, :5], maps.flatten(2)[:, :, :5])
     alone = network.trimmed(z[9:10], SeededNoise([9]))
     assert int((alone == 0).all(1).sum()) == int(left[9])
     assert finish(tiny(tmp_path / "run", "model.network.budgets=[2, 8]", tree=TOKENIZER)).done

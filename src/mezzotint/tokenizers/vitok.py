@@ -206,15 +206,22 @@ class ViTok(Autoencoder):
         return self.pixels(tokens.transpose(1, 2).unflatten(2, grid))
 
     def shortened(
-        self, z: Float[Tensor, "b n c"], counts: Int[Tensor, "b"] | int
-    ) -> Float[Tensor, "b n c"]:
+        self, z: Float[Tensor, "b ..."], counts: Int[Tensor, "b"] | int
+    ) -> Float[Tensor, "b ..."]:
         """Put the mask token in the place of all tokens from number `counts` on.
+
+        Args:
+            z: latents, as rows of tokens (b, n, c) or as maps (b, c, h, w).
+            counts: tokens that stay, one number or one an image.
 
         Raises:
             ConfigError: it was not made for that.
         """
         if self.mask is None:
             raise ConfigError("this tokenizer has no mask token; train one with budgets")
+        if z.dim() == 4:
+            tokens = self.shortened(z.flatten(2).transpose(1, 2), counts)
+            return tokens.transpose(1, 2).unflatten(2, tuple(z.shape[2:]))
         counts = torch.as_tensor(counts, device=z.device).reshape(-1, 1, 1)
         index = torch.arange(z.shape[1], device=z.device)[None, :, None]
         return torch.where(index < counts, z, self.mask.to(z.dtype))
@@ -246,9 +253,7 @@ class ViTok(Autoencoder):
             return z
         budgets = torch.tensor(self.config.budgets)
         share = (even(torch.empty(len(z), 1), noise).flatten() + 1) / 2
-        counts = budgets[(share * len(budgets)).long().clamp(max=len(budgets) - 1)]
-        tokens = self.shortened(z.flatten(2).transpose(1, 2), counts)
-        return tokens.transpose(1, 2).unflatten(2, tuple(z.shape[2:]))
+        return self.shortened(z, budgets[(share * len(budgets)).long().clamp(max=len(budgets) - 1)])
 
     def decode(self, z: Float[Tensor, "b z h w"]) -> Float[Tensor, "b c H W"]:
         """Return images, or the frames of clips one under another."""
