@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from drawn import measured
+from drawn import job, measured
 from kept import kept
 from pages import cell, markdown, put
 
@@ -116,7 +116,7 @@ class Study:
         of |= {"images": TIMED, "rounds": self.rounds}
 
         def ratio() -> dict[str, Any]:
-            found = bench.paired(job(made), job(unit), self.rounds)
+            found = bench.paired(job(made, TIMED), job(unit, TIMED), self.rounds)
             return {"ratio": found, "machine": bench.machine()}
 
         name = f"recap/{Path(self.source).name}/time-{row.name}"
@@ -138,11 +138,6 @@ class Study:
             lines.append([*plan, f"{times[row]:.2f}", *cells])
         means = {row: statistics.mean(v[distance] for v in found[row]) for row in found}
         return markdown(lines) + "\n" + "\n".join(verdict(means, times)) + "\n"
-
-
-def job(made: TokenGenerator) -> Any:
-    labels = [k % max(1, len(made.classes)) for k in range(TIMED)]
-    return lambda: list(made.stream(labels, list(range(TIMED)), batch=TIMED))
 
 
 def verdict(means: Mapping[Row, float], times: Mapping[Row, float]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import torch
 from agreement import on_images, on_the_way
-from drawn import measured
+from drawn import job, measured
 from kept import kept
 from pages import cell, markdown, put
 from trials import PRECISION
@@ -176,7 +176,7 @@ class Study:
         of |= {"batch": TIMED, "rounds": rounds}
 
         def ratio() -> dict[str, Any]:
-            found = bench.paired(job(made), job(whole), rounds)
+            found = bench.paired(job(made, TIMED), job(whole, TIMED), rounds)
             return {"ratio": found, "machine": bench.machine()}
 
         name = f"stitching/{self.owner(row)}/time-{PRECISION_NAME[bf16]}-{row.name}"
@@ -204,11 +204,6 @@ class Study:
 
 def loaded(pair: str) -> list[mezzotint.Generator]:
     return [mezzotint.load(name) for name in PAIRS[pair]]
-
-
-def job(made: mezzotint.Generator) -> Any:
-    labels = [k % max(1, len(made.classes)) for k in range(TIMED)]
-    return lambda: list(made.stream(labels, list(range(TIMED)), batch=TIMED))
 
 
 def pictures(pair: str, steps: int) -> Path:

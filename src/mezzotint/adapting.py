@@ -125,7 +125,7 @@ class Adapting:
             return Resized(size)(seen) if resized else seen
 
         return Transfer(
-            network, images, tokenizer, path_of(self.maker.denoiser), view, self.plan, self.device
+            network, images, tokenizer, self.maker.denoiser.path, view, self.plan, self.device
         )
 
     def _begun(self) -> int:
@@ -171,7 +171,7 @@ class Adapting:
         said = ExpertSetConfig(
             classifier=self.sources[0],
             generator=self.sources[1],
-            path=path_of(self.maker.denoiser),
+            path=self.maker.denoiser.path,
             adapter=transfer.adapter,
             plan=self.plan,
             share=trained_share(transfer.student),

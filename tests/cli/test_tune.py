@@ -166,7 +166,10 @@ def test_a_masked_model_is_tuned_and_drawn_by_what_was_chosen(cli: Cli, tmp_path
     done = cli("tune", model, "--budget", "100s", *options, "--trials", 8, "--out", out)
     assert done.code == 0, done.err
     tree = json.loads((out / "front.json").read_text())
-    assert {row["drawing"]["sampling"].get("reuse", 0) for row in tree["looks"]} == {0, 1}
+    # Which number of light passes is left is a matter of time, which is noise here.
+    reused = {row["drawing"]["sampling"].get("reuse", 0) for row in tree["looks"]}
+    assert reused <= {0, 1, 2}
+    assert {bool(each) for each in reused} == {False, True}  # plain settings and others survive
     assert tree["best_plain"]["drawing"]["sampling"].get("reuse", 0) == 0
     page = (out / "tune.html").read_text()
     assert ">reuse<" in page

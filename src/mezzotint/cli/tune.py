@@ -1,7 +1,6 @@
 """`mezzotint tune`: the best settings for a time budget, or the fastest for a loss."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,7 +90,7 @@ def tune(
     if compiled:
         _compile(models, batch)
     _prepare(kept, out, force=force)
-    measuring = replace(_bench(models, chosen, real, batch, rounds), compiled=compiled)
+    measuring = _bench(models, chosen, real, batch, rounds, compiled=compiled)
     searching = search.Search(measuring, where, goal, kept, trials, counts, seed, _watch)
     _tell(searching, searching.run(), chosen.distance, real.name, out, as_json=as_json)
 
@@ -137,7 +136,13 @@ def _compile(models: "Mapping[str, Generator]", batch: int) -> None:
 
 
 def _bench(
-    models: "Mapping[str, Generator]", chosen: "Features", real: "Source", batch: int, rounds: int
+    models: "Mapping[str, Generator]",
+    chosen: "Features",
+    real: "Source",
+    batch: int,
+    rounds: int,
+    *,
+    compiled: bool,
 ) -> "Bench":
     """Return what measures; the first of the models is the whole one."""
     from mezzotint.evaluation.choices import Choices, class_shares
@@ -155,6 +160,7 @@ def _bench(
         shares=class_shares(real, models[whole].classes),
         batch=batch,
         rounds=rounds,
+        compiled=compiled,
     )
 
 

@@ -111,8 +111,7 @@ class MaskedTokens:
         masked, dropped = self.masking(len(tokens), tokens.shape[1], noise)
         if not self.seen:
             # An image without a masked token would have no loss: 0 / 0.
-            bare = [k for k, any_ in enumerate(masked.any(1).tolist()) if not any_]
-            for row in bare:
+            for row in (~masked.any(1)).nonzero()[:, 0].tolist():
                 masked[row, mix(batch.seeds[row], 7) % masked.shape[1]] = True
         hidden = (dropped.to(self.device),) if self.drops and bool(dropped.any()) else ()
         counts = masked.sum(1)

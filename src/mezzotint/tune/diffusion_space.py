@@ -134,8 +134,8 @@ class DiffusionSpace:
         yield from ({**self._point(steps, 0.0), **each} for each in self.computing.others())
 
     def _point(self, steps: int, part: float) -> Params:
-        parts = {f"part{k}": part * (k == 0) for k in range(len(self.small))}
-        return {**self.own, "steps": steps, **parts}
+        shares = {f"part{k}": part * (k == 0) for k in range(len(self.small))}
+        return {**self.own, "steps": steps, **shares}
 
     def drawing(self, params: Params) -> Drawing:
         """Return the recipe of a point."""

@@ -1,4 +1,4 @@
-"""Which space a model has: by what its sampling recipe is."""
+"""Which space a model has: one that reveals tokens, or one that walks from noise."""
 
 from collections.abc import Mapping, Sequence
 
