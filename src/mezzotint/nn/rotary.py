@@ -59,10 +59,19 @@ def turned(
         angles: of every place, and where they differ, of every head, or image and head.
     """
     count = 2 * angles.shape[-1]
-    first, second = x[..., :count].unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = angles.cos(), angles.sin()
-    pairs = torch.stack([first * cos - second * sin, second * cos + first * sin], -1).flatten(-2)
-    return torch.cat([pairs, x[..., count:]], -1) if count < x.shape[-1] else pairs
+    wide = torch.promote_types(x.dtype, angles.dtype)
+    # A copy, for slices of odd heads lie where no complex number can.
+    pairs = x[..., :count].to(wide, copy=True, memory_format=torch.contiguous_format)
+    pairs = pairs.unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():  # which fuses real numbers, and does not do complex ones
+        first, second = pairs.unbind(-1)
+        cos, sin = angles.cos(), angles.sin()
+        both = torch.stack([first * cos - second * sin, second * cos + first * sin], -1)
+    else:  # a third of the time, forward and back
+        turn = torch.polar(torch.ones_like(angles), angles)
+        both = torch.view_as_real(torch.view_as_complex(pairs) * turn)
+    both = both.flatten(-2)
+    return torch.cat([both, x[..., count:]], -1) if count < x.shape[-1] else both
 
 
 class TurnedAttention(SelfAttention):
