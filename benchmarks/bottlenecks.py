@@ -30,7 +30,7 @@ from mezzotint.evaluation.paired import PSNR, SSIM
 PAGE = Path(__file__).parents[1] / "docs" / "tokenizers.md"
 DATA = {"kind": "emoji", "size": 32}
 SIZE, WIDTH, HEADS = 32, 192, 3
-STEPS, BATCH, RATE, SEED = 6000, 32, 1e-3, 0
+STEPS, BATCH, RATE, SEED = 4000, 32, 1e-3, 0
 COUNT = 736
 """All held-out images."""
 
@@ -88,7 +88,7 @@ class Arm:
                 "weights": {"pixel": 1.0, "penalty": 1e-4},
                 "augmentations": ["mirrored", {"kind": "shifted", "pixels": 3}],
                 "ema": [0.999],
-                "precision": "float32",
+                "precision": "bf16",
                 "seed": SEED,
                 "validate_every": max(1, self.steps // 10),
                 "sample_every": self.steps,

@@ -12,7 +12,9 @@ from torch import nn
 from mezzotint import checkpoint, config
 from mezzotint.card import Product, model_card
 from mezzotint.data.images import Images
+from mezzotint.evaluation import restoration
 from mezzotint.recipe_base import Recipe
+from mezzotint.stored import NetworkTokenizer
 from mezzotint.training.ema import EMA
 
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -78,7 +80,9 @@ def publish(product: Product, folder: Path, dtype: torch.dtype) -> None:
     """Write a model that can be shared, with a grid of its samples or what it was measured at."""
     product.save(folder, dtype=dtype)
     # Looked at through what was written, so that the card says what a user will get.
-    written: Product = checkpoint.open_model(folder).measured()
+    found: Product = checkpoint.open_model(folder)
+    tokenizes = isinstance(found, NetworkTokenizer)
+    written = restoration.measured(found) if tokenizes else found.measured()
     picture = written.sheet()
     export(written, folder, dtype=dtype, picture="preview.png" if picture else "")
     if picture is not None:

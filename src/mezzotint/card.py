@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mezzotint import __version__
+from mezzotint import __version__, config
 
 
 class Product(Protocol):
@@ -72,11 +72,11 @@ def model_card(name: str, tree: Mapping[str, Any], picture: str = "") -> str:
     lines = [
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
         f"# {name}",
-        *(_tokenizing(name, tree["model"]) if coded else _about(tree)),
-        *([f"![Samples: a row a class, a column a seed]({picture})"] if picture else []),
+        *(_tokenizing(name, tree) if coded else _about(tree)),
+        *([f"![{_CODED if coded else _DRAWN}]({picture})"] if picture else []),
         *(_sampling(name, tree["sampling"]) if draws else []),
         *(_judging(name) if not draws and not coded else []),
-        *(_held_out(tree["held_out"], tree["classes"]) if "held_out" in tree else []),
+        *(_held_out(tree, coded=coded) if "held_out" in tree else []),
         "## Where it comes from",
         f"```yaml\n{yaml.safe_dump(made, sort_keys=False, allow_unicode=True)}```",
     ]
@@ -94,14 +94,30 @@ def _about(tree: Mapping[str, Any]) -> Iterator[str]:
     yield f"Classes: {', '.join(classes) or 'none'}."
 
 
-def _tokenizing(name: str, model: Mapping[str, Any]) -> Iterator[str]:
-    """Tell what a tokenizer makes of an image, and how a recipe names it."""
-    network = model["network"]
+def _tokenizing(name: str, tree: Mapping[str, Any]) -> Iterator[str]:
+    """Tell what a tokenizer makes of an image, how it was trained, and how a recipe names it."""
+    model = tree["model"]
+    network = config.load("network", model["network"])
+    channels, rows, columns = network.latent(model["size"])
+    size, count = model["size"], rows * columns
+    codes = network.vocabulary
+    frames = getattr(network, "frames", 1)
+    given = "an image" if frames == 1 else f"a clip of {frames} frames"
+    what = (
+        f"{count} tokens ({rows} x {columns}), each one of {codes:,} codes"
+        if codes
+        else f"{channels} x {rows} x {columns} numbers (E = {channels * count:,}), less "
+        f"{model['shift']:g} and multiplied by {model['scale']:g} for a generator"
+    )
     yield (
-        f"A {network['kind']} tokenizer: an image becomes {network['latent_channels']} channels of "
-        f"latents, multiplied by {model['scale']:g} for a generator. In a recipe:"
+        f"A {model['network']['kind']} tokenizer: {given} of {size} px becomes {what}. "
+        f"{_training(tree.get('provenance', {}))} In a recipe:"
     )
     yield f"```yaml\ntokenizer: {{kind: stored, source: {name}}}\n```"
+
+
+_DRAWN = "Samples: a row a class, a column a seed"
+_CODED = "Held-out images, each row of them over what came back"
 
 
 def _sampling(name: str, sampling: Mapping[str, Any]) -> Iterator[str]:
@@ -120,9 +136,33 @@ def _judging(name: str) -> Iterator[str]:
     )
 
 
-def _held_out(found: Mapping[str, Any], classes: Sequence[str]) -> Iterator[str]:
-    """Tell how a classifier does on images that it was not trained on, class by class."""
+def _held_out(tree: Mapping[str, Any], *, coded: bool) -> Iterator[str]:
+    """Tell how a model does on images that it was not trained on, class by class."""
     yield "## On held-out images"
+    found = tree["held_out"]
+    yield from _restoring(found) if coded else _naming(found, tree["classes"])
+
+
+def _restoring(found: Mapping[str, Any]) -> Iterator[str]:
+    """Tell how well images come back from a tokenizer."""
+    ssim = f", SSIM {found['ssim']:.3f}" if "ssim" in found else ""
+    used = (
+        f" They use {found['codes_used']:,} codes, as if {found['codes_perplexity']:,.0f} were "
+        "used equally often."
+        if "codes_used" in found
+        else ""
+    )
+    yield (
+        f"Measured on these weights: PSNR {found['psnr']:.2f} dB{ssim}, means over "
+        f"{found['images']:,} images, nothing being drawn on the way.{used}"
+    )
+    rows = [["class", "PSNR, dB"], [":--", "--:"]]
+    rows += [[name, f"{psnr:.2f}"] for name, psnr in found["psnr_by_class"].items()]
+    yield "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _naming(found: Mapping[str, Any], classes: Sequence[str]) -> Iterator[str]:
+    """Tell which classes a classifier takes images of each class for."""
     yield (
         f"Measured on these weights: {found['accuracy']:.1%} of {found['images']:,} images are "
         f"named right; {found['mean_accuracy']:.1%} as the mean over the classes. The network has "

@@ -14,15 +14,13 @@ from mezzotint import config, kinds
 from mezzotint.config import part
 from mezzotint.data.images import Images, spread
 from mezzotint.errors import ConfigError
-from mezzotint.evaluation.paired import PSNR
-from mezzotint.evaluation.reconstruction import standard
+from mezzotint.evaluation.restoration import Restoration
 from mezzotint.noise import SeededNoise, mix
 from mezzotint.recipe import filled, opened
 from mezzotint.recipe_base import Recipe
 from mezzotint.stored import NetworkTokenizer, TokenizerModel
 from mezzotint.tokenizers.autoencoder import Autoencoder
 from mezzotint.tokenizers.base import LatentSpec, floats, pixels
-from mezzotint.tokenizers.vq import use
 from mezzotint.training.plan import TokenizingPlan
 from mezzotint.training.reconstruction import Reconstructing, Trainee, trainee_of
 from mezzotint.training.watch import by_group
@@ -116,26 +114,18 @@ class TokenizerRecipe(Recipe):
     def held_out(self, network: nn.Module, device: torch.device, images: Images) -> dict[str, Any]:
         """Return PSNR, SSIM and the pixel loss of held-out images, nothing being drawn."""
         inside = trainee_of(network.to(device)).autoencoder
+
+        @torch.no_grad()
+        def there_and_back(given: UInt8[Tensor, "b 3 H W"]) -> tuple[Tensor, Tensor]:
+            x = floats(given.to(device))
+            return pixels(inside(x)), inside.encode(x)
+
         rows = spread(len(images), self.train.validate_images)
-        metrics = standard(images.size)
-        found: dict[str, list[Tensor]] = {metric.name: [] for metric in metrics}
-        count, codes = self.model.network.vocabulary, [torch.zeros(0, dtype=torch.int64)]
-        for part_rows in rows.split(_AT_A_TIME):
-            given = images.read(part_rows)
-            with torch.no_grad():
-                x = floats(given.to(device))
-                back = pixels(inside(x)).cpu()
-                codes += [inside.encode(x).flatten().cpu()] if count else []
-            for metric in metrics:
-                found[metric.name].append(metric(back, given))
-        each = {f"held_out_{name.lower()}": torch.cat(parts) for name, parts in found.items()}
-        psnr = each[f"held_out_{PSNR().name.lower()}"]
-        by_class = by_group(psnr, images.labels[rows], max(len(images.classes), 1))
-        means = {name: float(values.mean()) for name, values in each.items()}
-        loss = float((4 * 10 ** (-psnr / 10)).mean())  # the mean square, for values in [-1, 1]
-        codebook = use(torch.cat(codes), count) if count else {}
-        of_codes = {f"held_out_codes_{name}": value for name, value in codebook.items()}
-        return {"held_out": loss, **means, **of_codes, "held_out_psnr_by_class": by_class}
+        found = Restoration.of(there_and_back, images, rows, self.model.network.vocabulary)
+        by_class = by_group(found.psnr, images.labels[rows], max(len(images.classes), 1))
+        loss = float((4 * 10 ** (-found.psnr / 10)).mean())  # the mean square, values in [-1, 1]
+        told = {"held_out": loss, **found.tree("held_out_")}
+        return told | {"held_out_psnr_by_class": by_class}
 
     def product(
         self,

@@ -212,9 +212,9 @@ def test_it_is_published_in_bf16_as_another_tokenizer(folder, tmp_path):
     sizes = [(f / checkpoint.WEIGHTS).stat().st_size for f in (tmp_path / "half", folder)]
     assert sizes[0] < 0.6 * sizes[1]
     text = (tmp_path / "half" / "README.md").read_text()
-    assert (
-        "a kl tokenizer: an image becomes 4 channels of latents, multiplied by 0.5" in text.lower()
-    )
+    assert "A kl tokenizer: an image of 8 px becomes 4 x 4 x 4 numbers (E = 64), less " in text
+    assert " and multiplied by 0.5 for a generator. How it was trained is not recorded." in text
+    assert "held-out" not in text.lower()  # nothing tells which images it was trained on
     assert "tokenizer: {kind: stored, source: half}" in text
 
 

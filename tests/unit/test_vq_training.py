@@ -1,11 +1,14 @@
 """Training of tokenizers with a codebook: what the penalty is, and what a run says of its codes."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from mezzotint import stored
+from mezzotint import config, stored
+from mezzotint.averaged import publish
+from mezzotint.evaluation.paired import PSNR
 from mezzotint.noise import SeededNoise
 from mezzotint.recipe import resolve
 from mezzotint.run import Run
@@ -98,3 +101,36 @@ def test_a_run_in_two_parts_is_the_run_in_one(tmp_path):
     trained(tmp_path / "b", 2)
     parts = trained(tmp_path / "b", 6)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_published_tokenizer_tells_how_held_out_images_come_back(tmp_path):
+    run = Run(resolve(TREE), tmp_path / "run", ALONE)
+    run.open()
+    for _ in run.fit():
+        pass
+    publish(stored.load(tmp_path / "run"), tmp_path / "shared", torch.float32)
+    made = stored.load(tmp_path / "shared")
+    images = resolve(TREE).data.held_out()
+    given = images.read(torch.arange(len(images)))
+    psnr = PSNR()(made.restored(given), given)
+    found = made.tree["held_out"]
+    assert found["images"] == len(images)
+    assert found["psnr"] == pytest.approx(float(psnr.mean()))
+    assert found["psnr_by_class"]["3"] == pytest.approx(float(psnr[images.labels == 3].mean()))
+    assert found["codes_used"] == len(made.encode(given).unique())
+    card = (tmp_path / "shared" / "README.md").read_text()
+    assert "an image of 8 px becomes 16 tokens (4 x 4), each one of " in card
+    assert f"PSNR {found['psnr']:.2f} dB" in card
+    assert "(preview.png)" in card
+    assert (tmp_path / "shared" / "preview.png").exists()
+
+
+def test_a_tokenizer_without_its_data_is_published_all_the_same(tmp_path):
+    run = Run(resolve(TREE), tmp_path / "run", ALONE)
+    run.open()
+    for _ in run.fit():
+        pass
+    tree = config.dump(stored.load(tmp_path / "run").tree)
+    tree["provenance"]["recipe"]["data"] = {"kind": "folder", "path": str(tmp_path / "gone")}
+    publish(replace(stored.load(tmp_path / "run"), tree=tree), tmp_path / "out", torch.float32)
+    assert "held_out" not in stored.load(tmp_path / "out").tree
