@@ -81,8 +81,9 @@ def publish(product: Product, folder: Path, dtype: torch.dtype) -> None:
     product.save(folder, dtype=dtype)
     # Looked at through what was written, so that the card says what a user will get.
     found: Product = checkpoint.open_model(folder)
-    tokenizes = isinstance(found, NetworkTokenizer)
-    written = restoration.measured(found) if tokenizes else found.measured()
+    written: Product = (
+        restoration.measured(found) if isinstance(found, NetworkTokenizer) else found.measured()
+    )
     picture = written.sheet()
     export(written, folder, dtype=dtype, picture="preview.png" if picture else "")
     if picture is not None:

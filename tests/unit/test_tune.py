@@ -205,6 +205,19 @@ def test_the_halving_looks_closer_at_fewer_with_other_seeds(models, tmp_path):
     assert len(table.asked) == before
 
 
+def test_every_second_proposal_is_of_the_model_alone(models, tmp_path):
+    """Or the stitched settings would be tuned, and what they are compared with would not."""
+    space = space_of("large", models, ["small"], Computing())
+    first = len(list(space.first()))
+    log = Log(tmp_path / "log.jsonl", {}).open()
+    trials = first + 8
+    Search(Table(), space, Budget(1.0), log, trials, (4,), 3, lambda *_: None).run()
+    alone = [each for each in log.at(0) if each.trial >= first and log.plain(each)]
+    assert {each.trial for each in alone} >= {n for n in range(first, trials) if n % 2}
+    assert len({each.params["scale"] for each in alone}) == len(alone)  # searched, not the own one
+    assert len(alone) < trials - first
+
+
 def test_an_own_recipe_that_cannot_be_drawn_is_said(models, tmp_path):
     class Nothing(Table):
         def look(self, drawing, count, seed):

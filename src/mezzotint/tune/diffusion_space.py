@@ -97,6 +97,11 @@ class DiffusionSpace:
         return {"samplers": self.samplers, "grids": self.grids}
 
     @property
+    def plain(self) -> Params:
+        """What points of the model alone have in common."""
+        return {f"part{k}": 0.0 for k in range(len(self.small))}
+
+    @property
     def _least(self) -> int:
         """Steps with which nothing is tried any more that has fewer."""
         return min(3, int(self.own["steps"]))
@@ -134,8 +139,8 @@ class DiffusionSpace:
         yield from ({**self._point(steps, 0.0), **each} for each in self.computing.others())
 
     def _point(self, steps: int, part: float) -> Params:
-        shares = {f"part{k}": part * (k == 0) for k in range(len(self.small))}
-        return {**self.own, "steps": steps, **shares}
+        shares = {"part0": part} if part else {}
+        return {**self.own, "steps": steps, **self.plain, **shares}
 
     def drawing(self, params: Params) -> Drawing:
         """Return the recipe of a point."""

@@ -89,6 +89,12 @@ class MaskedSpace:
         """What the names on the axes stand for."""
         return {"orders": self.orders, "reveals": self.reveals, "light": self.light}
 
+    @property
+    def plain(self) -> Params:
+        """What points with full passes only have in common."""
+        full = next((name for name, reuse in self.light.items() if not reuse), None)
+        return {"light": full} if full is not None and len(self.light) > 1 else {}
+
     def axes(self) -> dict[str, Axis]:
         """Return what varies; an axis with one choice is none."""
         own = self.own["steps"]

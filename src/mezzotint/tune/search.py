@@ -180,7 +180,12 @@ class Search:
             yield number, made.params if made else self._proposal(before, number)
 
     def _proposal(self, before: Sequence[Look], number: int) -> Params:
-        return proposal(before, self.space.axes(), seed=self.seed, number=number)
+        """Return where to look next; every second time among plain settings, for a fair match."""
+        axes, plain = self.space.axes(), self.space.plain if number % 2 else {}
+        if plain:
+            axes = {name: axis for name, axis in axes.items() if name not in plain}
+            before = [each for each in before if self.log.plain(each)]
+        return proposal(before, axes, seed=self.seed, number=number) | plain
 
     def _all(self, stage: int, points: Iterable[tuple[int, Params]], total: int) -> list[Look]:
         """Return the looks of a stage, those that are missing made now."""

@@ -61,6 +61,11 @@ class Space(Protocol):
         """What the names on the axes stand for, which figures depend on."""
         ...
 
+    @property
+    def plain(self) -> Params:
+        """What points of the model alone, with full passes only, have in common; {} if all have."""
+        ...
+
     def axes(self) -> dict[str, Axis]:
         """Return what varies; an axis with one choice is none."""
         ...
