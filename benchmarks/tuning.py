@@ -11,6 +11,7 @@ goes on where it was.
 import argparse
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,7 @@ PAGE = ROOT / "docs" / "accelerate.md"
 BUDGETS: Final = {"emoji": ("25ms", "50ms", "100ms"), "prints": ("10ms", "20ms", "40ms")}
 SEEDS = (2_000_000, 3_000_000)
 """First seeds of the last measurement."""
+ALSO: Final = ("class accuracy", "precision", "recall")
 ROWS: Final = {"own recipe": "own", "best plain": "best_plain", "chosen": "chosen"}
 
 
@@ -80,8 +82,8 @@ class Tuning:
                 rows[row] = {**found, "again": [self._again(found["drawing"], s) for s in SEEDS]}
         return {**rows, "machine": tree["machine"]}
 
-    def _again(self, drawing: Mapping[str, Any], seed: int) -> float:
-        """Return the distance of samples that no search saw."""
+    def _again(self, drawing: Mapping[str, Any], seed: int) -> dict[str, float]:
+        """Return the figures of samples that no search saw."""
         # A lone image would wait for the compiler; the figures are the same up to rounding.
         tree = {**drawing, "compiled": False}
         name = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
@@ -91,11 +93,12 @@ class Tuning:
         options = ("--count", self.again, "--seed", seed, "--out", place)
         verb("evaluate", "-c", recipe, *options)
         scores = Report.read(place / "report.json").scores
-        return next(float(each.value) for each in scores if each.name.startswith("FD"))
+        return {each.name: float(each.value) for each in scores}
 
     def table(self) -> Iterator[list[str]]:
         """Yield the lines of the table."""
-        yield ["budget", "", "setting", "ms an image", "FD of the search", "FD again"]
+        ending = ["FD again", *ALSO]
+        yield ["budget", "", "setting", "ms an image", "FD of the search", *ending]
         for budget in BUDGETS[self.pair]:
             found = self.figures(budget)
             for label, row in ROWS.items():
@@ -105,11 +108,16 @@ class Tuning:
 
 def cells(row: Mapping[str, Any]) -> Iterator[str]:
     """Yield the cells of what a search found."""
-    distance = next(value for name, value in row.items() if name.startswith("FD"))
     yield in_words(row["drawing"])
     yield number(1000 * row["seconds"], digits=3)
-    yield number(distance, digits=3)
-    yield cell(row["again"])
+    yield number(distance_of(row), digits=3)
+    yield cell([distance_of(each) for each in row["again"]])
+    yield from (cell([each[name] for each in row["again"]]) for name in ALSO)
+
+
+def distance_of(values: Mapping[str, float]) -> float:
+    """Return the Fréchet distance among named figures."""
+    return next(value for name, value in values.items() if name.startswith("FD"))
 
 
 def in_words(drawing: Mapping[str, Any]) -> str:
@@ -146,6 +154,8 @@ def main() -> None:
     print(text)
     if asked.write:
         put(PAGE, f"tuning-{asked.pair}", text)
+        front = asked.root / asked.pair / "search" / "front.svg"
+        shutil.copyfile(front, PAGE.parent / "images" / f"tuning-{asked.pair}.svg")
 
 
 if __name__ == "__main__":
