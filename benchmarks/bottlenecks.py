@@ -180,7 +180,7 @@ def tables(root: Path, steps: int, count: int) -> tuple[str, str]:
 def main() -> None:
     """Train what is missing, and print or write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, default=Path("runs/bottlenecks"))
+    parser.add_argument("--root", type=Path, default=PAGE.parents[1] / "runs" / "bottlenecks")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--count", type=int, default=COUNT)
     parser.add_argument("--write", action="store_true")

@@ -261,6 +261,14 @@ def test_mixed_sizes_are_named_and_can_be_cropped(tmp_path):
     assert open_source(str(tmp_path / "set"), size=8).pictures.size == 8
 
 
+def test_a_size_is_that_of_an_embedded_set_too():
+    assert open_source("prints", size=16).pictures.size == 16
+    with pytest.raises(DataError, match="mezzotint data build emoji --size 47"):
+        open_source("emoji:held-out", size=47)
+    with pytest.raises(ConfigError, match="digits.size: unknown key"):
+        open_source("digits", size=16)
+
+
 def test_what_is_not_there(tmp_path):
     with pytest.raises(DataError, match="did you mean emoji"):
         open_source("emojis")

@@ -61,7 +61,9 @@ Training = Annotated[
 HeldOut = Annotated[
     str | None, typer.Option("--held-out", help="Real images outside the training set.")
 ]
-Size = Annotated[int | None, typer.Option(min=1, help="Crop folders of real images to this size.")]
+Size = Annotated[
+    int | None, typer.Option(min=1, help="Size of real images: folders are cropped to it.")
+]
 Pairs = Annotated[
     bool, typer.Option("--pairs", help="Samples are reconstructions, in the reference's order.")
 ]

@@ -96,7 +96,8 @@ def open_source(where: str, *, size: int | None = None, whole: bool = False) -> 
     Args:
         where: emoji, digits or prints, with ":held-out" for that part; a folder of any layout, a
             zip, a .npz, or a folder that `mezzotint sample` or `evaluate --model` wrote.
-        size: bring the pictures of a folder to this height and width by ADM's crop.
+        size: bring the pictures of a folder to this height and width by ADM's crop; take an
+            embedded set of this size.
         whole: take a folder's val and test parts as well; else its training part, if it has one.
 
     Raises:
@@ -104,7 +105,8 @@ def open_source(where: str, *, size: int | None = None, whole: bool = False) -> 
     """
     plain = where.removesuffix(HELD_OUT)
     if plain in EMBEDDED and not Path(plain).exists():
-        return source_of(config.load("data", plain), held_out=where.endswith(HELD_OUT))
+        tree = {"kind": plain} | ({} if size is None else {"size": size})
+        return source_of(config.load_at(plain, "data", tree), held_out=where.endswith(HELD_OUT))
     path = Path(where)
     if not path.exists() and path.suffix != ".npz":
         known = [*EMBEDDED, *(name + HELD_OUT for name in EMBEDDED)]
