@@ -40,8 +40,6 @@ PAIRS: Final = {
 SEEDS = (0, 1_000_000)
 STEPS, COUNT = 50, 5_000
 PARTS: Final = ("fractions", "order", "agreement", "levels")
-TIMED: Final = 16
-"""Images of a timing."""
 PRECISION_NAME: Final = {True: "bf16", False: "fp32"}
 FRACTIONS = tuple(k / 10 for k in range(11))
 FEWER = (40, 30, 20, 15, 10)
@@ -127,6 +125,7 @@ class Study:
         batch: images at a time.
         bf16: compute in bfloat16.
         compiled: draw with compiled networks; times are of plain ones.
+        timed: images of a timing, in one batch.
     """
 
     pair: str
@@ -135,6 +134,7 @@ class Study:
     batch: int = 64
     bf16: bool = False
     compiled: bool = False
+    timed: int = 16
 
     @cached_property
     def models(self) -> list[mezzotint.Generator]:
@@ -146,7 +146,7 @@ class Study:
         """Return whose row it is: the large model's where it draws alone, as with any other."""
         return self.pair if row.fraction else PAIRS[self.pair][0]
 
-    def timed(self, row: Row, *, bf16: bool) -> mezzotint.Generator:
+    def plain(self, row: Row, *, bf16: bool) -> mezzotint.Generator:
         return row.model(*loaded(self.pair)).to("cpu", autocast=PRECISION[bf16])
 
     def figures(self, row: Row, seed: int) -> dict[str, Any]:
@@ -171,15 +171,16 @@ class Study:
 
     def time(self, row: Row, rounds: int, *, bf16: bool) -> float:
         """Return the time of a row as a part of the whole model's, measured in pairs."""
-        made, whole = self.timed(row, bf16=bf16), self.timed(WHOLE, bf16=bf16)
+        made, whole = self.plain(row, bf16=bf16), self.plain(WHOLE, bf16=bf16)
         of = {"weights": made.digest, "sampling": config.dump(made.sampling), "bf16": bf16}
-        of |= {"batch": TIMED, "rounds": rounds}
+        of |= {"batch": self.timed, "rounds": rounds}
 
         def ratio() -> dict[str, Any]:
-            found = bench.paired(job(made, TIMED), job(whole, TIMED), rounds)
+            found = bench.paired(job(made, self.timed), job(whole, self.timed), rounds)
             return {"ratio": found, "machine": bench.machine()}
 
-        name = f"stitching/{self.owner(row)}/time-{PRECISION_NAME[bf16]}-{row.name}"
+        images = "" if self.timed == Study.timed else f"-images-{self.timed}"
+        name = f"stitching/{self.owner(row)}/time-{PRECISION_NAME[bf16]}-{row.name}{images}"
         return float(kept(name, of, ratio)["ratio"])
 
     def table(self, rows: list[Row], rounds: int) -> Iterator[list[str]]:
@@ -233,6 +234,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="of the pictures")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3, help="of each pair of timings")
+    parser.add_argument("--timed", type=int, default=16, help="images of a timing, in one batch")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16")
     parser.add_argument("--compile", action="store_true", help="draw with compiled networks")
     asked = parser.parse_args()
@@ -240,7 +242,8 @@ def main() -> None:
     if asked.pictures:
         print(pictures(asked.pair, asked.steps))
         return
-    study = Study(asked.pair, asked.root, asked.count, asked.batch, asked.bf16, asked.compile)
+    options = {"bf16": asked.bf16, "compiled": asked.compile, "timed": asked.timed}
+    study = Study(asked.pair, asked.root, asked.count, asked.batch, **options)
     rows = [*STITCHED, *ALONE]
     if asked.fractions:
         rows = [Row(float(each)) for each in asked.fractions.split(",")]
