@@ -177,11 +177,13 @@ def test_a_table_counts_what_was_taken_for_what():
 
 def test_the_zoo_can_be_asked_by_kind():
     everything = checkpoint.zoo()
-    judges, generators = checkpoint.zoo("classifier"), checkpoint.zoo("diffusion")
+    kinds = ("classifier", "diffusion", "tokenizer")
+    judges, generators, tokenizers = map(checkpoint.zoo, kinds)
     assert {f"{data}-{role}" for data in HELD_OUT for role in ROLES} <= judges.keys()
     assert "emoji-dit" in generators
-    assert everything == judges | generators
-    assert not judges.keys() & generators.keys()
+    assert {"emoji-vq", "emoji-vitok"} == tokenizers.keys()
+    assert everything == judges | generators | tokenizers
+    assert len(everything) == len(judges) + len(generators) + len(tokenizers)
 
 
 @pytest.mark.parametrize("data", HELD_OUT)

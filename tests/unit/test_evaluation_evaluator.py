@@ -265,7 +265,8 @@ def test_a_size_is_that_of_an_embedded_set_too():
     assert open_source("prints", size=16).pictures.size == 16
     with pytest.raises(DataError, match="mezzotint data build emoji --size 47"):
         open_source("emoji:held-out", size=47)
-    with pytest.raises(ConfigError, match="digits.size: unknown key"):
+    assert open_source("digits", size=8).pictures.size == 8
+    with pytest.raises(DataError, match="digits: its images have 8 px, not 16"):
         open_source("digits", size=16)
 
 

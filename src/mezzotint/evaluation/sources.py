@@ -105,8 +105,7 @@ def open_source(where: str, *, size: int | None = None, whole: bool = False) -> 
     """
     plain = where.removesuffix(HELD_OUT)
     if plain in EMBEDDED and not Path(plain).exists():
-        tree = {"kind": plain} | ({} if size is None else {"size": size})
-        return source_of(config.load_at(plain, "data", tree), held_out=where.endswith(HELD_OUT))
+        return _embedded(plain, size, held_out=where.endswith(HELD_OUT))
     path = Path(where)
     if not path.exists() and path.suffix != ".npz":
         known = [*EMBEDDED, *(name + HELD_OUT for name in EMBEDDED)]
@@ -116,6 +115,17 @@ def open_source(where: str, *, size: int | None = None, whole: bool = False) -> 
     if (path / MANIFEST).is_file():
         return _samples(path, config.read(path / MANIFEST), size)
     return _folder(path, size, whole=whole)
+
+
+def _embedded(name: str, size: int | None, *, held_out: bool) -> Source:
+    varied = size is not None and "size" in config.field_names(kinds.find("data", name))
+    tree = {"kind": name, "size": size} if varied else {"kind": name}
+    found = source_of(config.load("data", tree), held_out=held_out)
+    if size not in {None, found.pictures.size}:
+        raise DataError(
+            f"{name}: its images have {found.pictures.size} px, not {size}; leave --size out"
+        )
+    return found
 
 
 def source_of(data: Data, *, held_out: bool) -> Source:
