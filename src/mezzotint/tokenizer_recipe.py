@@ -14,7 +14,7 @@ from mezzotint import config, kinds
 from mezzotint.config import part
 from mezzotint.data.images import Images, spread
 from mezzotint.errors import ConfigError
-from mezzotint.evaluation.restoration import Restoration
+from mezzotint.evaluation.restoration import EXAMPLES, Restoration
 from mezzotint.noise import SeededNoise, mix
 from mezzotint.recipe import filled, opened
 from mezzotint.recipe_base import Recipe
@@ -25,7 +25,6 @@ from mezzotint.training.plan import TokenizingPlan
 from mezzotint.training.reconstruction import Reconstructing, Trainee, trainee_of
 from mezzotint.training.watch import by_group
 
-_EXAMPLES: Final = 16
 _AT_A_TIME: Final = 64
 
 
@@ -114,14 +113,15 @@ class TokenizerRecipe(Recipe):
     def held_out(self, network: nn.Module, device: torch.device, images: Images) -> dict[str, Any]:
         """Return PSNR, SSIM and the pixel loss of held-out images, nothing being drawn."""
         inside = trainee_of(network.to(device)).autoencoder
-
-        @torch.no_grad()
-        def there_and_back(given: UInt8[Tensor, "b 3 H W"]) -> tuple[Tensor, Tensor]:
-            x = floats(given.to(device))
-            return pixels(inside(x)), inside.encode(x)
-
-        rows = spread(len(images), self.train.validate_images)
-        found = Restoration.of(there_and_back, images, rows, self.model.network.vocabulary)
+        rows, count = spread(len(images), self.train.validate_images), self.model.network.vocabulary
+        with torch.no_grad():
+            found = Restoration.of(
+                lambda given: pixels(inside(floats(given.to(device)))),
+                lambda given: inside.encode(floats(given.to(device))),
+                images,
+                rows,
+                count,
+            )
         by_class = by_group(found.psnr, images.labels[rows], max(len(images.classes), 1))
         loss = float((4 * 10 ** (-found.psnr / 10)).mean())  # the mean square, values in [-1, 1]
         told = {"held_out": loss, **found.tree("held_out_")}
@@ -169,7 +169,7 @@ class TokenizerRecipe(Recipe):
     def _examples(self) -> UInt8[Tensor, "n 3 H W"]:
         held_out = self.data.held_out()
         images = held_out if len(held_out) else self._images
-        return images.read(spread(len(images), _EXAMPLES))
+        return images.read(spread(len(images), EXAMPLES))
 
 
 __all__ = ["TokenizerRecipe"]

@@ -26,7 +26,7 @@ def test_each_pair_turns_by_its_angle(width, pairs, dtype):
     _, k, _ = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     angles = 7 * torch.randn(5, pairs, generator=generator)
     found = turned(k, angles)
-    assert found.dtype == torch.float32 if pairs else True
+    assert found.dtype == torch.float32
     torch.testing.assert_close(found.float(), by_hand(k, angles), rtol=1e-6, atol=1e-6)
 
 

@@ -16,11 +16,11 @@ from mezzotint.stored import NetworkTokenizer
 from mezzotint.tokenizers.vq import use
 
 _AT_A_TIME: Final = 64
-_EXAMPLES: Final = 16
+EXAMPLES: Final = 16
+"""Images that the sheet of a tokenizer shows."""
 _MEASURED: Final = 2000
 
-Pass = Callable[[UInt8[Tensor, "b 3 H W"]], tuple[UInt8[Tensor, "b 3 H W"], Tensor]]
-"""From images to what comes back of them, and to their codes."""
+Pictures = UInt8[Tensor, "b 3 H W"]
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,18 @@ class Restoration:
 
     @classmethod
     def of(
-        cls, there_and_back: Pass, images: Images, rows: Int64[Tensor, "n"], vocabulary: int
+        cls,
+        restored: Callable[[Pictures], Pictures],
+        encoded: Callable[[Pictures], Tensor],
+        images: Images,
+        rows: Int64[Tensor, "n"],
+        vocabulary: int,
     ) -> "Restoration":
         """Pass images through a tokenizer, nothing being drawn.
 
         Args:
-            there_and_back: the tokenizer.
+            restored: what comes back of images.
+            encoded: their codes; asked where there is a codebook.
             images: a set of them.
             rows: which of it.
             vocabulary: size of the codebook, 0 without one.
@@ -52,10 +58,10 @@ class Restoration:
         codes = []
         for part in rows.split(_AT_A_TIME):
             given = images.read(part)
-            back, coded = there_and_back(given)
-            codes += [coded.flatten().cpu()] if vocabulary else []
+            back = restored(given).cpu()
+            codes += [encoded(given).flatten().cpu()] if vocabulary else []
             for metric in metrics:
-                found[metric.name].append(metric(back.cpu(), given))
+                found[metric.name].append(metric(back, given))
         each = {name: torch.cat(parts) for name, parts in found.items()}
         return cls(each, use(torch.cat(codes), vocabulary) if codes else {})
 
@@ -82,12 +88,8 @@ def measured(tokenizer: NetworkTokenizer) -> NetworkTokenizer:
         return tokenizer
     if not len(images):
         return tokenizer
-
-    def there_and_back(given: UInt8[Tensor, "b 3 H W"]) -> tuple[Tensor, Tensor]:
-        return tokenizer.restored(given), tokenizer.encode(given)
-
-    rows = spread(len(images), _MEASURED)
-    found = Restoration.of(there_and_back, images, rows, tokenizer.spec.vocabulary)
+    rows, count = spread(len(images), _MEASURED), tokenizer.spec.vocabulary
+    found = Restoration.of(tokenizer.restored, tokenizer.encode, images, rows, count)
     shown = images.labels[rows]
     classes = {
         name: float(found.psnr[shown == label].mean())
@@ -95,8 +97,8 @@ def measured(tokenizer: NetworkTokenizer) -> NetworkTokenizer:
         if bool((shown == label).any())
     }
     told: dict[str, Any] = {"images": len(rows), **found.tree(), "psnr_by_class": classes}
-    examples = images.read(spread(len(images), _EXAMPLES))
+    examples = images.read(spread(len(images), EXAMPLES))
     return replace(tokenizer, tree={**tokenizer.tree, "held_out": told}, examples=examples)
 
 
-__all__ = ["Restoration", "measured"]
+__all__ = ["EXAMPLES", "Restoration", "measured"]
