@@ -68,7 +68,9 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
         """Embed the patches."""
-        return self.proj(x).flatten(2).transpose(1, 2)
+        # Compiled for a CPU in bfloat16 (torch 2.14), a block of transposed tokens has gradients
+        # that are no numbers.
+        return self.proj(x).flatten(2).transpose(1, 2).contiguous()
 
 
 def unpatch(
