@@ -5,18 +5,19 @@
 Give another class than the image's own, and that is drawn into the hole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
 from mezzotint.errors import ConfigError, DataError
-from mezzotint.masked.generate import MaskedGenerator
-from mezzotint.noise import SeededNoise, mix
-from mezzotint.token_generator import TokenGenerator
+from mezzotint.masked.generate import Canvas, MaskedGenerator
+from mezzotint.noise import SeededNoise, mix, one_each
+from mezzotint.token_generator import Frame, TokenGenerator
 
 _ENCODING = 6  # keeps what a tokenizer draws apart from what the generator draws
 
@@ -48,7 +49,6 @@ def repaint(
     Raises:
         DataError: numbers or sizes that do not fit, an unknown class, or tokens without a grid.
     """
-    rows, columns = generator.denoiser.network.config.grid
     wanted = generator.tokenizer.spec.image
     count = len(images)
     seeds = [seeds] * count if isinstance(seeds, int) else seeds
@@ -62,38 +62,95 @@ def repaint(
             f"images of {tuple(images.shape[2:])}, holes of {tuple(holes.shape[1:])}: "
             f"expected {wanted}, the size that this model draws"
         )
-    if 1 in (rows, columns) and rows * columns > 1:
-        raise DataError("the tokens of this model lie on no grid, so a hole is nowhere among them")
-    labels = generator.labels(classes)
-    masked = functional.adaptive_max_pool2d(holes[:, None].float(), (rows, columns)) > 0
-    masked = masked.flatten(1)
+    masked, labels = _under(holes, generator), generator.labels(classes)
     result = images.clone()
     # A plan is made for a number of tokens, so images whose holes are as large go together.
     for total in sorted(set(masked.sum(1).tolist()) - {0}):
         for chosen in (masked.sum(1) == total).nonzero()[:, 0].split(batch):
             own = [seeds[row] for row in chosen.tolist()]
             rows = images[chosen], masked[chosen], labels[chosen]
-            drawn = _drawn(generator, *rows, own, int(total))
+            *_, last = _filled(generator, *rows, own)
+            drawn = generator.tokenizer.decode(generator.denoiser.network.latents(last.tokens))
             inside = holes[chosen][:, None]
             result[chosen] = torch.where(inside, drawn.to(result.device), images[chosen])
     return result
 
 
-def _drawn(
+@dataclass(frozen=True, kw_only=True)
+class Repainting(TokenGenerator):
+    """A masked generator all of whose images are one picture with its hole drawn anew.
+
+    Attributes:
+        picture: of the model's size.
+        hole: True where to draw.
+    """
+
+    picture: UInt8[Tensor, "3 H W"]
+    hole: Bool[Tensor, "H W"]
+
+    def stream(
+        self, labels: Sequence[int], seeds: Sequence[int], *, batch: int = 64
+    ) -> Iterator[UInt8[Tensor, "b 3 H W"]]:
+        """Yield repainted pictures batch by batch."""
+        for first in range(0, len(labels), batch):
+            rows = slice(first, first + batch)
+            images, holes = self._each(len(labels[rows]))
+            yield repaint(self, images, holes, labels[rows], seeds=seeds[rows], batch=batch)
+
+    @torch.no_grad()
+    def steps(self, labels: Sequence[int], seeds: Sequence[int]) -> Iterator[Frame]:  # type: ignore[override]
+        """Yield the canvas after every stage, for one batch."""
+        one_each(labels, seeds)
+        images, holes = self._each(len(labels))
+        masked, y = _under(holes, self), torch.tensor(labels)
+        for canvas in _filled(self, images, masked, y, seeds):
+            share = canvas.moment.left / canvas.moment.total
+            yield Frame(share, self.denoiser.network.latents(canvas.tokens))
+
+    def _each(self, count: int) -> tuple[UInt8[Tensor, "n 3 H W"], Bool[Tensor, "n H W"]]:
+        return self.picture.expand(count, -1, -1, -1), self.hole.expand(count, -1, -1)
+
+
+def repainting(
+    generator: TokenGenerator, picture: UInt8[Tensor, "3 H W"], hole: Bool[Tensor, "H W"]
+) -> Repainting:
+    """Return a generator whose images of a class are a picture with its hole drawn anew.
+
+    Args:
+        generator: a masked generator.
+        picture: of its size.
+        hole: True where to draw.
+
+    Raises:
+        DataError: tokens without a grid.
+    """
+    _under(hole[None], generator)
+    held = {each.name: getattr(generator, each.name) for each in fields(TokenGenerator)}
+    return Repainting(**held, picture=picture, hole=hole)
+
+
+def _under(holes: Bool[Tensor, "n H W"], generator: TokenGenerator) -> Bool[Tensor, "n l"]:
+    """Tell which tokens have a pixel in the hole."""
+    rows, columns = generator.denoiser.network.config.grid
+    if 1 in (rows, columns) and rows * columns > 1:
+        raise DataError("the tokens of this model lie on no grid, so a hole is nowhere among them")
+    masked = functional.adaptive_max_pool2d(holes[:, None].float(), (rows, columns)) > 0
+    return masked.flatten(1)
+
+
+def _filled(
     generator: TokenGenerator,
     images: UInt8[Tensor, "n 3 H W"],
     masked: Bool[Tensor, "n l"],
-    labels: Tensor,
+    labels: Int[Tensor, "n"],
     seeds: Sequence[int],
-    total: int,
-) -> UInt8[Tensor, "n 3 H W"]:
-    """Return whole images of which some tokens were drawn; as many in each."""
+) -> Iterator[Canvas]:
+    """Yield canvases on which some tokens are drawn; as many in each."""
     network, tokenizer, device = generator.denoiser.network, generator.tokenizer, generator.device
     noise = SeededNoise([mix(seed, _ENCODING) for seed in seeds])
     tokens = network.tokens(tokenizer.latents(tokenizer.encode(images.to(device)), noise))
-    filling = _filling(generator, total)
-    *_, last = filling.fill(tokens, masked.to(device), labels.to(device), SeededNoise(seeds))
-    return tokenizer.decode(network.latents(last.tokens)).cpu()
+    filling = _filling(generator, int(masked[0].sum()))
+    yield from filling.fill(tokens, masked.to(device), labels.to(device), SeededNoise(seeds))
 
 
 def _filling(generator: TokenGenerator, total: int) -> MaskedGenerator:
@@ -104,4 +161,4 @@ def _filling(generator: TokenGenerator, total: int) -> MaskedGenerator:
     return generator.with_sampling(steps=1).revealing(total)
 
 
-__all__ = ["repaint"]
+__all__ = ["Repainting", "repaint", "repainting"]

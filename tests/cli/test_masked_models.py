@@ -4,14 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from mezzotint import config, load
 from mezzotint.official import halton, mage, maskgit, nat
 from tests.cli.conftest import Cli
+from tests.cli.test_sample import opened, pixels
 from tests.flow.test_masked import tree
 from tests.masked_models import KINDS
 from tests.tiny import finish, tiny
@@ -40,6 +43,47 @@ def test_light_passes_are_a_setting(cli: Cli, folder, tmp_path):
     assert (done.code, "reuze: unknown key; did you mean reuse" in done.err) == (1, True)
     done = cli("sample", folder, "-o", "reuse=-1", "--out", tmp_path / "odd")
     assert (done.code, "reuse" in done.err) == (1, True)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_a_hole_is_drawn_anew_by_class(cli: Cli, folder, photo, tmp_path):
+    out, mask = tmp_path / "o", np.zeros((8, 8), dtype=bool)
+    mask[2:6, 1:5] = True
+    arguments = ["--image", photo, "--hole", "1,2,4,4", "--class", "3,7", "--count", 2, "--film"]
+    done = cli("sample", folder, *arguments, "--out", out)
+    assert done.code == 0, done.err
+    found, before = pixels(out), np.array(opened(photo))
+    assert len(found) == 4
+    assert all((image[~mask] == before[~mask]).all() for image in found.values())
+    # Nothing is trained here, so a class may well make no difference; a seed does.
+    assert (found["000000_3_seed0.png"] != found["000001_3_seed1.png"]).any()
+    told = json.loads((out / "manifest.json").read_text())
+    assert (told["image"], told["hole"]) == (str(photo), "1,2,4,4")
+    assert opened(out / "film.png").width > 2 * 64
+    lone = [*arguments[:4], "--class", "7", "--seeds", 1, "--out", tmp_path / "lone"]
+    assert cli("sample", folder, *lone).code == 0
+    alone = pixels(tmp_path / "lone")["000000_7_seed1.png"]
+    assert (alone == found["000003_7_seed1.png"]).all()
+
+
+def test_pictures_that_cannot_be_gone_on_from(cli: Cli, folder, model, photo, tmp_path):
+    mistakes = [
+        ([folder, "--image", photo], f"--image {photo}: say what of it to draw anew with --hole"),
+        ([folder, "--hole", "0,0,2,2"], "give the picture that it is in with --image"),
+        ([folder, "--image", photo, "--hole", "6,6,4,1"], "inside 8 x 8 px"),
+        ([model, "--image", photo, "--hole", "0,0,2,2"], "--image is for masked models"),
+    ]
+    for arguments, said in mistakes:
+        done = cli("sample", *arguments, "--out", tmp_path / "none")
+        assert (done.code, len(done.err.splitlines())) == (1, 1), done.err
+        assert said in done.err
+        assert not (tmp_path / "none").exists()
 
 
 def test_mage_is_probed_and_others_are_not(cli: Cli, folder, tmp_path):

@@ -61,9 +61,11 @@ def sample(
         list[str] | None,
         typer.Option(help="Hidden unit of the critic, LAYER:UNIT or LAYER:UNIT@ROW,COLUMN (PPGN)."),
     ] = None,
-    image: Annotated[Path | None, typer.Option(help="Picture to start from (PPGN).")] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="Picture to start from (masked models, PPGN).")
+    ] = None,
     hole: Annotated[
-        str | None, typer.Option(help="What of it to fill: X,Y,WIDTH,HEIGHT, or a mask (PPGN).")
+        str | None, typer.Option(help="What of it to fill: X,Y,WIDTH,HEIGHT, or a mask.")
     ] = None,
     batch: Annotated[
         int, typer.Option(min=1, help="Images at a time; the same images up to rounding.")
@@ -85,12 +87,12 @@ def sample(
         pull.refuse()
         chosen = walking.walker(drawing, device, wish, settings, steps)
     else:
-        wish.refuse()
         chosen = shared.generator_of(drawing, device, settings, steps, guidance, pull)
+        chosen = wish.over(chosen)
     labels = chosen.labels((chosen.classes or [0]) if asked is None else asked).tolist()
     row = shared.seeds(seeds) if seeds else list(range(seed, seed + count))
     shared.fresh(out, force=force)
-    job = Job(chosen, drawing.name, labels, row)
+    job = Job(chosen, drawing.name, labels, row, wish.said)
     files = job.write(out, npz=npz, batch=batch)
     if film:
         files |= job.films(out)
@@ -105,13 +107,19 @@ class Job:
         name: of the model, for the manifest.
         labels: one a class.
         seeds: one an image of each class.
+        more: what else the manifest tells.
     """
 
     def __init__(
-        self, generator: "Generator", name: str, labels: list[int], seeds: list[int]
+        self,
+        generator: "Generator",
+        name: str,
+        labels: list[int],
+        seeds: list[int],
+        more: dict[str, str] | None = None,
     ) -> None:
         self.generator, self.name = generator, name
-        self.labels, self.seeds = labels, seeds
+        self.labels, self.seeds, self.more = labels, seeds, more or {}
 
     def write(self, out: Path, *, npz: bool, batch: int) -> dict[str, Any]:
         """Draw and write; return what was made and how long it took."""
@@ -129,6 +137,7 @@ class Job:
             "weights_digest": made.digest,
             "sampling": config.dump(made.sampling),
             **steered.said(made),
+            **self.more,
         }
         path = out / "samples.npz" if npz else out
         sink = (

@@ -1,4 +1,4 @@
-"""`mezzotint sample --ppgn`: chains in code space, and what they are asked for."""
+"""What of `mezzotint sample` goes on from a picture, and chains in code space (`--ppgn`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,17 @@ from mezzotint.cli import shared
 from mezzotint.errors import ConfigError
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool, UInt8
+    from torch import Tensor
+
     from mezzotint.drawing import Drawing
+    from mezzotint.generator import Generator
     from mezzotint.plugged.walker import Walker
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What chains are asked for.
+    """What chains are asked for, or masked models that repaint.
 
     Args:
         critic: the condition network; None is the model's own.
@@ -31,21 +35,55 @@ class Wish:
     hole: str | None
     classes: bool
 
-    def refuse(self) -> None:
-        """Refuse all of it where nothing walks.
+    @property
+    def said(self) -> dict[str, str]:
+        """What a manifest tells of picture and hole; nothing where there is none."""
+        told = {"image": self.image, "hole": self.hole}
+        return {name: str(value) for name, value in told.items() if value is not None}
+
+    def given(
+        self, size: int
+    ) -> "tuple[UInt8[Tensor, '3 s s'], Bool[Tensor, 's s'] | None] | None":
+        """Return the picture and its hole at a size, or None where none is given.
 
         Raises:
-            ConfigError: something is asked for.
+            ConfigError: a hole without a picture.
+            DataError: one of them cannot be used.
         """
-        given = {
-            "--critic": self.critic,
-            "--unit": self.units,
-            "--image": self.image,
-            "--hole": self.hole,
-        }
-        named = [name for name, value in given.items() if value]
-        if named:
-            raise ConfigError(f"{named[0]} is for chains in code space; add --ppgn")
+        from mezzotint.data import photo
+
+        if self.image is None and self.hole is not None:
+            raise ConfigError(f"--hole {self.hole}: give the picture that it is in with --image")
+        if self.image is None:
+            return None
+        hole = None if self.hole is None else photo.hole(self.hole, self.image, size)
+        return photo.photo(self.image, size), hole
+
+    def over(self, generator: "Generator") -> "Generator":
+        """Return a generator that repaints the picture, or as it is where none is given.
+
+        Raises:
+            ConfigError: units, which chains alone have; a picture without a hole, a hole without a
+                picture, or either for a model that is not masked.
+            DataError: picture or hole cannot be used.
+        """
+        from mezzotint.repaint import repainting
+        from mezzotint.token_generator import TokenGenerator
+
+        if self.units:
+            raise ConfigError("--unit is for chains in code space; add --ppgn")
+        if self.image is None and self.hole is None:
+            return generator
+        if not isinstance(generator, TokenGenerator):
+            named = "--hole" if self.image is None else "--image"
+            raise ConfigError(
+                f"{named} is for masked models, such as emoji-maskgit, and for chains in code "
+                "space; for those add --ppgn"
+            )
+        found = self.given(generator.tokenizer.spec.image[0])
+        if found is None or found[1] is None:
+            raise ConfigError(f"--image {self.image}: say what of it to draw anew with --hole")
+        return repainting(generator, found[0], found[1])
 
 
 def check(drawing: "Drawing", guidance: float | None) -> None:
@@ -87,17 +125,17 @@ def walker(
     """Open a model as chains that are asked for what is wished."""
     from dataclasses import replace
 
-    from mezzotint.plugged import opening, photo
+    from mezzotint.plugged import opening
+    from mezzotint.tokenizers.base import floats
 
     made = opening.opened(drawing.source, shared.device_of(device))
     units = tuple(opening.HiddenUnit.read(each) for each in wish.units)
     made = opening.asking(made, wish.critic, units, classes=wish.classes or not units)
     more = [*(settings or []), *([f"steps={steps}"] if steps else [])]
     made = made.walking(opening.recipe(made.sampling, more, drawing.sampling))
-    if wish.image is None and wish.hole is not None:
-        raise ConfigError(f"--hole {wish.hole}: give the picture that it is in with --image")
-    if wish.image is None:
+    found = wish.given(made.image[0])
+    if found is None:
         return made.checked()
-    size = made.image[0]
-    mask = None if wish.hole is None else photo.hole(wish.hole, wish.image, size)
-    return replace(made, photo=photo.photo(wish.image, size), mask=mask).checked()
+    picture, hole = found
+    mask = None if hole is None else hole[None].float()
+    return replace(made, photo=floats(picture[None])[0], mask=mask).checked()

@@ -1,24 +1,23 @@
-"""Pictures that chains start from, and the holes in them."""
+"""Pictures that a user gives a model to go on from, and the holes in them."""
 
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, UInt8
 from PIL import Image
 from torch import Tensor
 
 from mezzotint.data.crop import adm
 from mezzotint.data.decode import Unusable, decode
 from mezzotint.errors import DataError
-from mezzotint.tokenizers.base import floats
 
 _WHITE: Final = 0.5  # of a mask: what is lighter is hole
 
 
-def photo(path: Path, size: int) -> Float[Tensor, "3 s s"]:
-    """Read a picture, cropped and resized as training data are, in [-1, 1].
+def photo(path: Path, size: int) -> UInt8[Tensor, "3 s s"]:
+    """Read a picture, cropped and resized as training data are.
 
     Args:
         path: of the file.
@@ -27,11 +26,11 @@ def photo(path: Path, size: int) -> Float[Tensor, "3 s s"]:
     Raises:
         DataError: it cannot be read.
     """
-    return floats(_tensor(adm(_read(path), size))[None])[0]
+    return _tensor(adm(_read(path), size))
 
 
-def hole(text: str, of: Path, size: int) -> Float[Tensor, "1 s s"]:
-    """Return a mask that is 1 in the hole.
+def hole(text: str, of: Path, size: int) -> Bool[Tensor, "s s"]:
+    """Return a mask that is True in the hole.
 
     Args:
         text: X,Y,WIDTH,HEIGHT in pixels of what the model makes, or a picture that is white in the
@@ -50,21 +49,21 @@ def hole(text: str, of: Path, size: int) -> Float[Tensor, "1 s s"]:
                 f"{text}: the mask is {mask.width} x {mask.height} px and {of} is {wanted[0]} x "
                 f"{wanted[1]} px; make them of a size"
             )
-        found = (_tensor(adm(mask, size)).float().mean(0, keepdim=True) / 255 > _WHITE).float()
+        found = _tensor(adm(mask, size)).float().mean(0) / 255 > _WHITE
     if not found.any():
         raise DataError(f"{text}: the hole is empty; expected white pixels, or a box inside")
     return found
 
 
-def _box(text: str, size: int) -> Float[Tensor, "1 s s"] | None:
+def _box(text: str, size: int) -> Bool[Tensor, "s s"] | None:
     try:
         x, y, width, height = (int(each) for each in text.split(","))
     except ValueError:
         return None
     if min(x, y) < 0 or min(width, height) < 1 or max(x + width, y + height) > size:
         raise DataError(f"hole {text}: expected X,Y,WIDTH,HEIGHT inside {size} x {size} px")
-    mask = torch.zeros(1, size, size)
-    mask[:, y : y + height, x : x + width] = 1
+    mask = torch.zeros(size, size, dtype=torch.bool)
+    mask[y : y + height, x : x + width] = True
     return mask
 
 
