@@ -118,7 +118,7 @@ def restored(folder: Path, count: int) -> dict[str, float]:
 
 def arms(steps: int) -> list[Arm]:
     """Return the bottlenecks of the line, then those of depth."""
-    pairs = [(8, c) for c in (4, 8, 16, 32)] + [(4, c) for c in (1, 2, 4, 8, 16)] + [(2, 1), (2, 2)]
+    pairs = [(8, c) for c in (4, 8, 16, 32)] + [(4, c) for c in (1, 2, 4, 8, 16)]
     return [Arm(*pair, steps=steps) for pair in pairs]
 
 
