@@ -3,15 +3,17 @@
     OMP_NUM_THREADS=1 python benchmarks/mar_passes.py --size B --batch 1
 
 The moment is three quarters through a run: at stage 48 of 64, 159 tokens are known, and a group of
-two stages reveals 5 and 6 more. Weights are random; times are process times, medians of the rounds.
+two stages reveals 5 and 6 more. Weights are random; times are process times of passes in turn,
+medians of the rounds, and shares medians of the rounds' ratios.
 """
 
 import argparse
 import json
+import statistics
 from collections.abc import Callable
 
 import torch
-from costs import counted, timed
+from costs import counted, in_turn, share
 
 from mezzotint.masked.plan import Masked
 from mezzotint.networks.mar import MAR, MARConfig
@@ -71,15 +73,22 @@ def measured(size: str, batch: int, rounds: int) -> list[dict[str, object]]:
             predicted(config, first, entering + known, group, slots + 256),
         ),
     }
-    rows: list[dict[str, object]] = []
-    for name, (work, wanted) in passes.items():
-        macs = counted(work) // batch
-        seconds = timed(work, rounds) / batch
-        rows.append({"pass": name, "macs": macs, "predicted": wanted, "cpu_seconds": seconds})
-    for row in rows:
-        for name in ("macs", "predicted", "cpu_seconds"):
-            row[f"{name}_share"] = round(float(row[name]) / float(rows[0][name]), 4)  # type: ignore[arg-type]
-    return rows
+    works = [work for work, _ in passes.values()]
+    macs = [counted(work) // batch for work in works]
+    times = in_turn(works, rounds)
+    first = next(iter(passes.values()))[1]
+    return [
+        {
+            "pass": name,
+            "macs": found,
+            "predicted": wanted,
+            "cpu_seconds": statistics.median(seconds) / batch,
+            "macs_share": round(found / macs[0], 4),
+            "predicted_share": round(wanted / first, 4),
+            "cpu_seconds_share": round(share(seconds, times[0]), 4),
+        }
+        for (name, (_, wanted)), found, seconds in zip(passes.items(), macs, times, strict=True)
+    ]
 
 
 def main() -> None:
@@ -87,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", choices=tuple(MARConfig.PRESETS), default="B")
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
     for row in measured(given.size, given.batch, given.rounds):
         print(json.dumps(row), flush=True)
