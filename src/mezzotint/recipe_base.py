@@ -12,7 +12,7 @@ from mezzotint import config
 from mezzotint.card import Product
 from mezzotint.config import Config, part
 from mezzotint.data.images import Data, Images
-from mezzotint.errors import ConfigError
+from mezzotint.errors import ConfigError, DataError
 from mezzotint.tokenizers.base import LatentSpec, Tokenizer, TokenizerConfig
 from mezzotint.training.lasting import lasting
 from mezzotint.training.objectives import Objective
@@ -41,6 +41,20 @@ class Recipe(Config):
     tokenizer: Annotated[InstanceOf[TokenizerConfig], part("tokenizer")]
     data: Annotated[InstanceOf[Data], part("data")]
     train: TrainPlan
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what a model remembers of its recipe, and of the pictures behind a cache.
+
+        A cache may be gone when the model is measured; what it was made of often is not.
+        """
+        told: dict[str, Any] = {"recipe": {"data": self.data, "train": self.train}}
+        try:
+            found, digest = self.data.pictures()
+        except DataError:  # a cache that does not say
+            return told
+        return (
+            told if found is self.data else {**told, "pictures": found, "pictures_digest": digest}
+        )
 
     def network(self) -> nn.Module:
         """Make what is trained, freshly initialised."""

@@ -273,7 +273,7 @@ class Run:
         """Return the averaged model as it stands."""
         recipe = self.recipe
         provenance = {
-            "recipe": {"data": recipe.data, "train": recipe.train},
+            **recipe.provenance(),
             "data_digest": self.images.digest,
             "data_images": len(self.images),
             "step": self.state.step,

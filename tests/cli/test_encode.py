@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mezzotint import load
 from mezzotint.data.cache import open_cache
+from mezzotint.evaluation.choices import trained_on
 from tests.cli.conftest import Cli
 from tests.tokenizers import tiny_kl, tiny_vq, write_kl
 
@@ -53,6 +56,9 @@ def test_images_are_encoded_once_and_trained_on(cli: Cli, tmp_path):
     assert done.code == 1
     assert "were made by the tokenizer" in done.err
     assert done.err.strip().count("\n") == 0
+    shutil.rmtree(out)  # a model goes about without its cache, and knows its pictures all the same
+    training, held_out, why = trained_on(load(tmp_path / "run").tree)
+    assert (why, training.kind, len(held_out.pictures)) == ("", "digits", 359)
 
 
 def test_tokens_are_counted(cli: Cli, tmp_path):

@@ -128,7 +128,7 @@ def trained_on(made: Mapping[str, Any]) -> tuple[Source | None, Source | None, s
         Both, or None where they are not to be had, and a line that says why not.
     """
     provenance = made.get("provenance", {})
-    tree = provenance.get("recipe", {}).get("data")
+    tree = provenance.get("pictures") or provenance.get("recipe", {}).get("data")
     if tree is None:
         return None, None, "it is not recorded what the model was trained on"
     try:
@@ -137,7 +137,8 @@ def trained_on(made: Mapping[str, Any]) -> tuple[Source | None, Source | None, s
         training, held_out = (source_of(data, held_out=part) for part in (False, True))
     except (MezzotintError, OSError) as error:
         return None, None, f"the training images cannot be opened: {error}"
-    if (digest or provenance.get("data_digest")) not in (None, training.pictures.digest):
+    known = provenance.get("pictures_digest") or digest or provenance.get("data_digest")
+    if known not in (None, training.pictures.digest):
         return None, None, "the training images have changed since the model was trained"
     return training, held_out if len(held_out.pictures) else None, ""
 
