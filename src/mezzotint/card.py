@@ -87,8 +87,10 @@ def _about(tree: Mapping[str, Any]) -> Iterator[str]:
     classes, model = tree["classes"], tree["model"]
     kind = " and a ".join(each["network"]["kind"] for each in model.get("models", [model]))
     what = kind if "sampling" in tree else f"{kind} classifier"
+    tokenizer = tree["tokenizer"]
+    on = f"latents of {tokenizer['source']}" if tokenizer.get("source") else tokenizer["kind"]
     yield (
-        f"A {what} on {tree['tokenizer']['kind']}, {len(classes) or 'no'} classes. "
+        f"A {what} on {on}, {len(classes) or 'no'} classes. "
         f"{_training(tree.get('provenance', {}))}"
     )
     yield f"Classes: {', '.join(classes) or 'none'}."
