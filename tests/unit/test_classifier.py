@@ -177,13 +177,14 @@ def test_a_table_counts_what_was_taken_for_what():
 
 def test_the_zoo_can_be_asked_by_kind():
     everything = checkpoint.zoo()
-    kinds = ("classifier", "diffusion", "tokenizer")
-    judges, generators, tokenizers = map(checkpoint.zoo, kinds)
+    kinds = ("classifier", "diffusion", "masked", "tokenizer")
+    judges, generators, masked, tokenizers = map(checkpoint.zoo, kinds)
     assert {f"{data}-{role}" for data in HELD_OUT for role in ROLES} <= judges.keys()
     assert "emoji-dit" in generators
     assert {"emoji-vq", "emoji-vitok"} == tokenizers.keys()
-    assert everything == judges | generators | tokenizers
-    assert len(everything) == len(judges) + len(generators) + len(tokenizers)
+    assert "emoji-maskgit" in masked
+    assert everything == judges | generators | masked | tokenizers
+    assert len(everything) == sum(map(len, (judges, generators, masked, tokenizers)))
 
 
 @pytest.mark.parametrize("data", HELD_OUT)
