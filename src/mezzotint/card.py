@@ -90,8 +90,7 @@ def _about(tree: Mapping[str, Any]) -> Iterator[str]:
     tokenizer = tree["tokenizer"]
     on = f"latents of {tokenizer['source']}" if tokenizer.get("source") else tokenizer["kind"]
     yield (
-        f"A {what} on {on}, {len(classes) or 'no'} classes. "
-        f"{_training(tree.get('provenance', {}))}"
+        f"A {what} on {on}, {len(classes) or 'no'} classes. {_training(tree.get('provenance', {}))}"
     )
     yield f"Classes: {', '.join(classes) or 'none'}."
 
