@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from mezzotint.errors import ConfigError, DataError
 from mezzotint.masked.generate import Canvas, MaskedGenerator
-from mezzotint.noise import SeededNoise, mix, one_each
-from mezzotint.token_generator import Frame, TokenGenerator
+from mezzotint.noise import SeededNoise, mix
+from mezzotint.token_generator import TokenGenerator
 
 _ENCODING = 6  # keeps what a tokenizer draws apart from what the generator draws
 
@@ -92,23 +92,14 @@ class Repainting(TokenGenerator):
         self, labels: Sequence[int], seeds: Sequence[int], *, batch: int = 64
     ) -> Iterator[UInt8[Tensor, "b 3 H W"]]:
         """Yield repainted pictures batch by batch."""
-        for first in range(0, len(labels), batch):
-            rows = slice(first, first + batch)
-            images, holes = self._each(len(labels[rows]))
-            yield repaint(self, images, holes, labels[rows], seeds=seeds[rows], batch=batch)
+        for drawn in super().stream(labels, seeds, batch=batch):
+            yield torch.where(self.hole, drawn, self.picture)
 
-    @torch.no_grad()
-    def steps(self, labels: Sequence[int], seeds: Sequence[int]) -> Iterator[Frame]:  # type: ignore[override]
-        """Yield the canvas after every stage, for one batch."""
-        one_each(labels, seeds)
-        images, holes = self._each(len(labels))
-        masked, y = _under(holes, self), torch.tensor(labels)
-        for canvas in _filled(self, images, masked, y, seeds):
-            share = canvas.moment.left / canvas.moment.total
-            yield Frame(share, self.denoiser.network.latents(canvas.tokens))
-
-    def _each(self, count: int) -> tuple[UInt8[Tensor, "n 3 H W"], Bool[Tensor, "n H W"]]:
-        return self.picture.expand(count, -1, -1, -1), self.hole.expand(count, -1, -1)
+    def canvases(self, y: Int[Tensor, "b"], seeds: Sequence[int]) -> Iterator[Canvas]:
+        """Yield the canvas of a batch after every stage, from the picture without its hole."""
+        images = self.picture.expand(len(y), -1, -1, -1)
+        masked = _under(self.hole.expand(len(y), -1, -1), self)
+        return _filled(self, images, masked, y, seeds)
 
 
 def repainting(
@@ -119,12 +110,13 @@ def repainting(
     Args:
         generator: a masked generator.
         picture: of its size.
-        hole: True where to draw.
+        hole: True where to draw, somewhere at least.
 
     Raises:
-        DataError: tokens without a grid.
+        DataError: an empty hole, or tokens without a grid.
     """
-    _under(hole[None], generator)
+    if not _under(hole[None], generator).any():
+        raise DataError("the hole is empty; expected some pixel to draw")
     held = {each.name: getattr(generator, each.name) for each in fields(TokenGenerator)}
     return Repainting(**held, picture=picture, hole=hole)
 

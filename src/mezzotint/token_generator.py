@@ -20,7 +20,7 @@ from mezzotint.config import Config, part
 from mezzotint.errors import ConfigError
 from mezzotint.generator import Generator
 from mezzotint.masked.curves import Flat
-from mezzotint.masked.generate import MaskedGenerator
+from mezzotint.masked.generate import Canvas, MaskedGenerator
 from mezzotint.masked.heads import HeadPart
 from mezzotint.noise import SeededNoise, one_each
 from mezzotint.token_sampling import MaskedSampling
@@ -198,9 +198,13 @@ class TokenGenerator(Generator):
         """Yield the canvas after every stage, for one batch."""
         one_each(labels, seeds)
         y = torch.tensor(labels, device=self.device)
-        for canvas in self.masked(y, SeededNoise(seeds)):
+        for canvas in self.canvases(y, seeds):
             share = canvas.moment.left / canvas.moment.total
             yield Frame(share, self.denoiser.network.latents(canvas.tokens))
+
+    def canvases(self, y: Int[Tensor, "b"], seeds: Sequence[int]) -> Iterator[Canvas]:
+        """Yield the canvas of a batch after every stage, from one of which nothing is known."""
+        return self.masked(y, SeededNoise(seeds))
 
     def to(self, device: str | torch.device, *, autocast: torch.dtype | None = None) -> Self:
         """Move the network to a device, and let it compute in another dtype there."""

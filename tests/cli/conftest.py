@@ -5,8 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mezzotint import config
 from mezzotint.cli.main import main
@@ -40,6 +42,15 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         return Outcome(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A picture of 8 px that a user has."""
+    values = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(values).save(path)
+    return path
 
 
 @pytest.fixture(scope="session")

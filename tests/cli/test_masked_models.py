@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from mezzotint import config, load
@@ -43,13 +42,6 @@ def test_light_passes_are_a_setting(cli: Cli, folder, tmp_path):
     assert (done.code, "reuze: unknown key; did you mean reuse" in done.err) == (1, True)
     done = cli("sample", folder, "-o", "reuse=-1", "--out", tmp_path / "odd")
     assert (done.code, "reuse" in done.err) == (1, True)
-
-
-@pytest.fixture
-def photo(tmp_path):
-    path = tmp_path / "photo.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(path)
-    return path
 
 
 def test_a_hole_is_drawn_anew_by_class(cli: Cli, folder, photo, tmp_path):

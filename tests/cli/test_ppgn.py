@@ -18,14 +18,6 @@ def made(tmp_path_factory):
     return finish(tiny(tmp_path_factory.mktemp("ppgn") / "run", "train.steps=2", tree=plugged()))
 
 
-@pytest.fixture
-def photo(tmp_path):
-    values = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
-    path = tmp_path / "photo.png"
-    Image.fromarray(values).save(path)
-    return path
-
-
 def test_classes_of_the_models_own_encoder(cli: Cli, made, tmp_path):
     out = tmp_path / "o"
     arguments = ["--class", "3,7", "--count", 2, "--steps", 3, "--film", "--json"]

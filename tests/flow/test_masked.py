@@ -11,7 +11,7 @@ from mezzotint.data.loader import Batch
 from mezzotint.errors import ConfigError, DataError
 from mezzotint.masked.masking import Each
 from mezzotint.masked.plan import Power
-from mezzotint.repaint import repaint
+from mezzotint.repaint import repaint, repainting
 from tests.laws import test_law_11_resume as law_11
 from tests.masked_models import KINDS
 from tests.tiny import TREE, finish, resolved, tiny
@@ -110,6 +110,8 @@ def test_what_does_not_fit_is_refused(trained):
         repaint(model, images[:, :, :4], holes(4)[:, :4], [1], seeds=[0])
     with pytest.raises(DataError, match="class 10 is out of range, expected 0 to 9"):
         repaint(model, images, holes(4), [10], seeds=[0])
+    with pytest.raises(DataError, match="the hole is empty"):
+        repainting(model, images[0], torch.zeros(8, 8, dtype=torch.bool))
     with pytest.raises(
         ConfigError, match="steps: input should be greater than or equal to 1, got 0"
     ):

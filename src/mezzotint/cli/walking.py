@@ -67,13 +67,13 @@ class Wish:
                 picture, or either for a model that is not masked.
             DataError: picture or hole cannot be used.
         """
-        from mezzotint.repaint import repainting
-        from mezzotint.token_generator import TokenGenerator
-
         if self.units:
             raise ConfigError("--unit is for chains in code space; add --ppgn")
         if self.image is None and self.hole is None:
             return generator
+        from mezzotint.repaint import repainting
+        from mezzotint.token_generator import TokenGenerator
+
         if not isinstance(generator, TokenGenerator):
             named = "--hole" if self.image is None else "--image"
             raise ConfigError(
